@@ -1,0 +1,310 @@
+//! What happened, for whoever shows or records it. Stages send; only `ui/` prints.
+//!
+//! An [`Event`] is an outcome and is never lost. A [`Progress`] is a state on the way and may be dropped when the
+//! display is slower than the work.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName, Tag};
+use crate::redact::Redactor;
+
+/// The parts of a deploy, in the order in which they start. Build, push and draft overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Everything that can be known before work starts: rights, daemon, cluster, revisions.
+    Preflight,
+    /// Images, side by side.
+    Build,
+    /// Images to the registry.
+    Push,
+    /// Digests proved, manifests completed.
+    Pin,
+    /// Objects to the API server, wave by wave, each settled before the next.
+    Apply,
+}
+
+/// What is deployed where: said at the start of every run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Name of the kubeconfig context, when the kubeconfig has one.
+    pub context: Option<String>,
+    /// URL of the API server.
+    pub server: String,
+    /// Namespace of the configuration.
+    pub namespace: String,
+    /// Registry host and owner.
+    pub registry: String,
+}
+
+/// What was decided for a service, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Its image will be built and pushed under this tag.
+    Build {
+        /// The tag that it gets.
+        tag: Tag,
+        /// Why it is not simply the release tag, when it is not.
+        because: Option<String>,
+    },
+    /// An image that exists already is used.
+    Take {
+        /// Where it was found: "tag d3708e6", "the live pods".
+        origin: String,
+        /// Why nothing has to be built.
+        because: String,
+    },
+    /// The service is left alone.
+    Leave {
+        /// Why.
+        because: String,
+    },
+}
+
+/// What the API server made of an applied object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Applied {
+    /// It did not exist.
+    Created,
+    /// Its content changed.
+    Configured,
+    /// It stayed as it was.
+    Unchanged,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run begins.
+    RunStarted {
+        /// Where everything goes.
+        target: Target,
+        /// The release that is being deployed, once known by name.
+        release: String,
+    },
+    /// A stage begins.
+    StageStarted {
+        /// Which.
+        stage: Stage,
+    },
+    /// A stage ended well.
+    StageFinished {
+        /// Which.
+        stage: Stage,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// What will be done for a service.
+    Decided {
+        /// Which.
+        service: ServiceName,
+        /// What and why.
+        decision: Decision,
+    },
+    /// The daemon begins to build an image.
+    BuildStarted {
+        /// Whose.
+        service: ServiceName,
+    },
+    /// A line of a build's log.
+    BuildLog {
+        /// Whose.
+        service: ServiceName,
+        /// One line, without its end.
+        line: String,
+    },
+    /// The image is in the daemon.
+    BuildFinished {
+        /// Whose.
+        service: ServiceName,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// The image is in the registry and its digest is proved.
+    Pushed {
+        /// Whose.
+        service: ServiceName,
+        /// The tag it was given.
+        tag: Tag,
+        /// The manifest for linux/amd64.
+        digest: Digest,
+        /// True when the registry had the same content already and only the tag is new.
+        reused: bool,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// The image with which a service will run.
+    Pinned {
+        /// Whose.
+        service: ServiceName,
+        /// By digest.
+        image: PinnedImage,
+        /// The tag by which people know it, when there is one.
+        tag: Option<Tag>,
+    },
+    /// An object was sent.
+    ObjectApplied {
+        /// Which.
+        object: ObjectKey,
+        /// What came of it.
+        outcome: Applied,
+    },
+    /// A gate Job begins, is found finished, or is attached to.
+    GateStarted {
+        /// The Job.
+        job: ObjectKey,
+        /// "started", "attached", "already complete".
+        how: String,
+    },
+    /// A line that a Job's pod wrote.
+    JobLog {
+        /// The Job.
+        job: ObjectKey,
+        /// One line, without its end.
+        line: String,
+    },
+    /// A Job completed.
+    GatePassed {
+        /// The Job.
+        job: ObjectKey,
+        /// How long it was waited for.
+        elapsed: Duration,
+    },
+    /// A workload runs what it should, everywhere.
+    Settled {
+        /// The workload.
+        workload: ObjectKey,
+        /// How long it was waited for.
+        elapsed: Duration,
+        /// How many replicas are available.
+        replicas: i32,
+    },
+    /// Something that is not as it should be and does not stop the deploy.
+    Warning {
+        /// What it is about: a service, a workload, a file.
+        subject: String,
+        /// One sentence.
+        message: String,
+    },
+    /// Something that was left out on purpose, or another thing worth a line.
+    Note {
+        /// What it is about.
+        subject: String,
+        /// One sentence.
+        message: String,
+    },
+    /// Everything asked for is running.
+    RunFinished {
+        /// The release that runs now.
+        release: String,
+        /// Images by service.
+        images: Vec<(ServiceName, PinnedImage)>,
+        /// Stages with their times.
+        stages: Vec<(Stage, Duration)>,
+        /// The whole run.
+        elapsed: Duration,
+        /// Objects created or changed.
+        changed: usize,
+        /// Objects that stayed as they were.
+        unchanged: usize,
+    },
+}
+
+/// Where something stands at the moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    /// A build's current step.
+    Building {
+        /// Whose.
+        service: ServiceName,
+        /// For example "[build 4/6] RUN go build ./...".
+        step: String,
+    },
+    /// A push.
+    Pushing {
+        /// Whose.
+        service: ServiceName,
+        /// Bytes sent.
+        sent: u64,
+        /// Bytes to send, as far as known.
+        total: u64,
+    },
+    /// A workload or Job that is not there yet.
+    Waiting {
+        /// Which.
+        object: ObjectKey,
+        /// What is waited for: "1 of 3 updated, api-5d… is starting".
+        why: String,
+    },
+}
+
+/// What travels to the display.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Never lost.
+    Event(Event),
+    /// May be dropped.
+    Progress(Progress),
+}
+
+/// The sending end, cloned into every stage. Everything is masked before it leaves.
+#[derive(Clone)]
+pub struct Events {
+    sender: mpsc::UnboundedSender<Message>,
+    redactor: Redactor,
+}
+
+/// The receiving end, for exactly one display.
+pub type Messages = mpsc::UnboundedReceiver<Message>;
+
+impl Events {
+    /// A channel whose sender masks what `redactor` knows.
+    pub fn channel(redactor: Redactor) -> (Self, Messages) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { sender, redactor }, receiver)
+    }
+
+    /// Says what happened. A display that is gone is no reason to stop a deploy.
+    pub fn send(&self, event: Event) {
+        let _ = self.sender.send(Message::Event(self.masked(event)));
+    }
+
+    /// Says where something stands.
+    pub fn progress(&self, progress: Progress) {
+        let masked = match progress {
+            Progress::Building { service, step } => Progress::Building { service, step: self.redactor.mask(&step) },
+            Progress::Waiting { object, why } => Progress::Waiting { object, why: self.redactor.mask(&why) },
+            pushing @ Progress::Pushing { .. } => pushing,
+        };
+        let _ = self.sender.send(Message::Progress(masked));
+    }
+
+    /// A [`Event::Warning`].
+    pub fn warn(&self, subject: impl ToString, message: impl Into<String>) {
+        self.send(Event::Warning { subject: subject.to_string(), message: message.into() });
+    }
+
+    /// A [`Event::Note`].
+    pub fn note(&self, subject: impl ToString, message: impl Into<String>) {
+        self.send(Event::Note { subject: subject.to_string(), message: message.into() });
+    }
+
+    /// Free text is masked here; the other fields are names, digests and numbers.
+    fn masked(&self, event: Event) -> Event {
+        let mask = |text: String| self.redactor.mask(&text);
+        match event {
+            Event::BuildLog { service, line } => Event::BuildLog { service, line: mask(line) },
+            Event::JobLog { job, line } => Event::JobLog { job, line: mask(line) },
+            Event::Warning { subject, message } => Event::Warning { subject: mask(subject), message: mask(message) },
+            Event::Note { subject, message } => Event::Note { subject: mask(subject), message: mask(message) },
+            other => other,
+        }
+    }
+}
