@@ -287,13 +287,13 @@ impl Events {
     }
 
     /// A [`Event::Warning`].
-    pub fn warn(&self, subject: impl ToString, message: impl Into<String>) {
-        self.send(Event::Warning { subject: subject.to_string(), message: message.into() });
+    pub fn warn(&self, subject: impl Into<String>, message: impl Into<String>) {
+        self.send(Event::Warning { subject: subject.into(), message: message.into() });
     }
 
     /// A [`Event::Note`].
-    pub fn note(&self, subject: impl ToString, message: impl Into<String>) {
-        self.send(Event::Note { subject: subject.to_string(), message: message.into() });
+    pub fn note(&self, subject: impl Into<String>, message: impl Into<String>) {
+        self.send(Event::Note { subject: subject.into(), message: message.into() });
     }
 
     /// Free text is masked here; the other fields are names, digests and numbers.

@@ -8,3 +8,15 @@
 //! set of objects with holes where images go ([`manifest`]). The proved digests fill the holes: the rendered objects
 //! are applied wave by wave, and each wave settles before the next ([`cluster`], [`verdict`]). [`engine`] tells this
 //! story in code; [`event`] is how everybody else hears of it, and [`ui`] the only one that prints.
+
+pub mod cluster;
+pub mod config;
+pub mod docker;
+pub mod error;
+pub mod event;
+pub mod manifest;
+pub mod model;
+pub mod redact;
+pub mod registry;
+pub mod ui;
+pub mod verdict;

@@ -110,10 +110,7 @@ text_newtype!(
 
 fn is_dns_label(text: &str) -> bool {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(inside)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    (1..=63).contains(&text.len()) && text.bytes().all(inside) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 impl Digest {
@@ -210,9 +207,7 @@ impl FromStr for ImageRef {
             return Err(invalid("the part after ':' is not a tag"));
         }
         let (registry, path) = match name.split_once('/') {
-            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
-                (Some(host.to_owned()), path)
-            }
+            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (Some(host.to_owned()), path),
             _ => (None, name),
         };
         if !is_repository_path(path) {
@@ -314,7 +309,10 @@ mod tests {
             ("registry.example:5000/api", Some("registry.example:5000"), "api", None),
         ] {
             let parsed = image(text);
-            assert_eq!((parsed.registry.as_deref(), parsed.path.as_str(), parsed.tag.as_deref()), (registry, path, tag));
+            assert_eq!(
+                (parsed.registry.as_deref(), parsed.path.as_str(), parsed.tag.as_deref()),
+                (registry, path, tag)
+            );
             assert_eq!(parsed.to_string(), text);
             let pinned = image(&format!("{text}@{digest}"));
             assert_eq!(pinned.digest.as_ref().map(Digest::as_str), Some(digest.as_str()));

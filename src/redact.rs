@@ -71,8 +71,7 @@ impl Redactor {
             }
         }
         if known.patterns.len() > before {
-            known.matcher =
-                AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&known.patterns).ok();
+            known.matcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&known.patterns).ok();
         }
     }
 

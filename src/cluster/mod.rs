@@ -1,0 +1,1 @@
+//! The edge to the Kubernetes API. Only this module names the kube client.

@@ -1,0 +1,1 @@
+//! The displays. Only this module prints.

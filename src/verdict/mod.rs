@@ -1,0 +1,1 @@
+//! Whether a workload has settled: pure functions over Kubernetes objects.
