@@ -1,0 +1,69 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::{ServiceName, Tag};
+
+/// Build, push and roll out the images of a product on a Kubernetes cluster.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hdeploy",
+    version,
+    about,
+    after_help = "`hdeploy --skip-build` and `hdeploy --tag TAG` are short for `hdeploy all` with them.",
+    subcommand_precedence_over_arg = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of `all`, for the short form without a verb.
+    #[command(flatten)]
+    pub deploy: DeployArgs,
+    /// Options of every verb.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Options of every verb.
+#[derive(Clone, Debug, Args)]
+pub struct CommonArgs {
+    /// Configuration file [default: deploy-k3s/config.yaml here or in a folder above]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current context]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Plain lines even on a terminal
+    #[arg(long, global = true)]
+    pub plain: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build what changed, push it, apply the manifests and wait until everything runs
+    All(DeployArgs),
+}
+
+/// How to deploy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct DeployArgs {
+    /// Build nothing: use the images of the current revision, or else those that run now
+    #[arg(long)]
+    pub skip_build: bool,
+    /// With --skip-build: allow some images of the current revision beside some that run now
+    #[arg(long, requires = "skip_build")]
+    pub mixed: bool,
+    /// Deploy the images of this release; without a git repository, the name of the release to build
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<Tag>,
+    /// Only these services and what belongs to them
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
+    pub only: Vec<ServiceName>,
+    /// Take over fields that another field manager owns
+    #[arg(long)]
+    pub force_conflicts: bool,
+}

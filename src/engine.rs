@@ -1,0 +1,118 @@
+//! The story of a deploy, from top to bottom.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::event::{Applied, Event, Stage, Target};
+use crate::manifest::{Rendered, WaveKind};
+use crate::plan::request::Request;
+use crate::stage::{self, Context};
+
+/// Deploys what `context.config` describes.
+///
+/// # Errors
+/// Before the first write everything is a refusal. Afterwards the error's kind says how the cluster was left.
+pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
+    let mut run = Run::start(context);
+
+    run.begin(Stage::Preflight);
+    let draft = stage::draft::read(context, request)?;
+    let survey = stage::survey::survey(context, request, &draft).await?;
+    context.events.send(Event::RunStarted { target: target(context), release: survey.release.to_string() });
+    let daemon = stage::preflight::check(context, request, &survey, &draft).await?;
+    run.end(Stage::Preflight);
+
+    run.begin(Stage::Build);
+    let images = stage::build::images(context, daemon, &survey).await?;
+    run.end(Stage::Build);
+
+    run.begin(Stage::Pin);
+    let rendered = stage::draft::pin(context, draft, &images)?;
+    stage::preflight::dry_run(context, request, &rendered).await?;
+    run.end(Stage::Pin);
+
+    run.begin(Stage::Apply);
+    roll_out(context, request, &rendered, &mut run).await?;
+    run.end(Stage::Apply);
+
+    run.finish(survey.release.to_string(), images);
+    Ok(())
+}
+
+/// Applies wave after wave; each is settled before the next begins.
+async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run: &mut Run<'_>) -> Result<()> {
+    let mut watches = stage::settle::Watches::new(context);
+    for wave in rendered.waves(&context.config.order)? {
+        if wave.kind == WaveKind::Gate {
+            for job in &wave.objects {
+                let outcome = stage::gate::run(context, &mut watches, job).await?;
+                run.count(outcome);
+            }
+            continue;
+        }
+        
+        let applied = stage::apply::wave(context, request, rendered, &wave).await?;
+        applied.iter().for_each(|object| run.count(object.outcome));
+        if wave.kind == WaveKind::CustomResourceDefinitions {
+            context.cluster.established(&wave.keys()).await?;
+        }
+        stage::settle::settle(context, &mut watches, &applied).await?;
+    }
+    Ok(())
+}
+
+fn target(context: &Context) -> Target {
+    let registry = &context.config.registry;
+    Target {
+        context: context.cluster.context().map(str::to_owned),
+        server: context.cluster.server().to_owned(),
+        namespace: context.config.namespace.clone(),
+        registry: format!("{}/{}", registry.server, registry.owner),
+    }
+}
+
+/// Times and counts of this run, for its summary.
+struct Run<'a> {
+    context: &'a Context,
+    started: Instant,
+    begun: Instant,
+    stages: Vec<(Stage, Duration)>,
+    changed: usize,
+    unchanged: usize,
+}
+
+impl<'a> Run<'a> {
+    fn start(context: &'a Context) -> Self {
+        let now = Instant::now();
+        Self { context, started: now, begun: now, stages: Vec::new(), changed: 0, unchanged: 0 }
+    }
+
+    fn begin(&mut self, stage: Stage) {
+        self.begun = Instant::now();
+        self.context.events.send(Event::StageStarted { stage });
+    }
+
+    fn end(&mut self, stage: Stage) {
+        let elapsed = self.begun.elapsed();
+        self.stages.push((stage, elapsed));
+        self.context.events.send(Event::StageFinished { stage, elapsed });
+    }
+
+    fn count(&mut self, outcome: Applied) {
+        match outcome {
+            Applied::Unchanged => self.unchanged += 1,
+            Applied::Created | Applied::Configured => self.changed += 1,
+        }
+    }
+
+    fn finish(self, release: String, images: stage::build::Images) {
+        self.context.events.send(Event::RunFinished {
+            release,
+            images: images.into_iter().collect(),
+            stages: self.stages,
+            elapsed: self.started.elapsed(),
+            changed: self.changed,
+            unchanged: self.unchanged,
+        });
+    }
+}

@@ -1,0 +1,5 @@
+//! What is going to happen, as data: computed from facts, without I/O.
+
+pub mod intent;
+pub mod naming;
+pub mod request;

@@ -1,0 +1,20 @@
+//! What was asked for on the command line.
+
+use std::collections::BTreeSet;
+
+use crate::model::{ServiceName, Tag};
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Build nothing.
+    pub skip_build: bool,
+    /// With `skip_build`: images of the current revision may stand beside some that run now.
+    pub mixed: bool,
+    /// The release, by name.
+    pub tag: Option<Tag>,
+    /// Only these services; all when empty.
+    pub only: BTreeSet<ServiceName>,
+    /// Take over fields that another field manager owns.
+    pub force_conflicts: bool,
+}

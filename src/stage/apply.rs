@@ -1,0 +1,100 @@
+//! Objects to the API server: one wave, side by side.
+
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use crate::cluster::{ApplyError, ApplyOptions};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Applied, Event};
+use crate::manifest::{Object, Rendered, Wave};
+use crate::model::ObjectKey;
+use crate::plan::request::Request;
+use crate::stage::Context;
+
+/// How many requests to the API server are under way at once.
+const CONCURRENT: usize = 8;
+/// How often an autoscaler may move the replicas between our reading and our writing.
+const REPLICA_RACES: usize = 10;
+
+/// An object as the API server answered it.
+pub struct AppliedObject {
+    /// Which.
+    pub key: ObjectKey,
+    /// The live object after the write.
+    pub value: Value,
+    /// What came of it.
+    pub outcome: Applied,
+}
+
+/// Applies the objects of `wave`.
+///
+/// # Errors
+/// After every object of the wave was tried, so that the error names all that failed.
+pub async fn wave(
+    context: &Context,
+    request: &Request,
+    rendered: &Rendered,
+    wave: &Wave,
+) -> Result<Vec<AppliedObject>> {
+    let answers = stream::iter(&wave.objects)
+        .map(|object| async move { one(context, request, rendered, object).await })
+        .buffered(CONCURRENT)
+        .collect::<Vec<_>>()
+        .await;
+    let mut applied = Vec::new();
+    let mut findings = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(object) => applied.push(object),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    if findings.is_empty() {
+        return Ok(applied);
+    }
+    Err(Error::new(Kind::Stranded, format!("the API server refused objects of the wave {}", wave.kind))
+        .details(findings)
+        .hint("mend the cause and run the same command again: what stands already is left as it is"))
+}
+
+async fn one(
+    context: &Context,
+    request: &Request,
+    rendered: &Rendered,
+    object: &Object,
+) -> Result<AppliedObject, String> {
+    let key = object.key();
+    let options = ApplyOptions { dry_run: false, force: request.force_conflicts };
+    context.wrote.set();
+    let answer = match rendered.minimum_replicas(&key) {
+        Some(minimum) => scaled(context, object, minimum, options).await,
+        None => context.cluster.apply(&object.value, options).await,
+    };
+    let answer = answer.map_err(|error| format!("{}: {error}", object.source))?;
+    context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
+    for warning in answer.warnings {
+        context.events.warn(key.to_string(), warning);
+    }
+    Ok(AppliedObject { key, value: answer.value, outcome: answer.outcome })
+}
+
+/// Applies a workload whose replicas an autoscaler sets: with the live number, so that the write does not move it.
+async fn scaled(
+    context: &Context,
+    object: &Object,
+    minimum: i64,
+    options: ApplyOptions,
+) -> Result<crate::cluster::AppliedObject, ApplyError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let live = context.cluster.get(&object.key()).await.map_err(|error| ApplyError::other(&object.key(), &error))?;
+        let replicas = live.as_ref().and_then(|live| live.pointer("/spec/replicas")).cloned();
+        let mut value = object.value.clone();
+        value["spec"]["replicas"] = replicas.unwrap_or_else(|| json!(minimum));
+        match context.cluster.apply(&value, options).await {
+            Err(ApplyError::Conflict { .. }) if tries < REPLICA_RACES => {}
+            answer => return answer,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Images, side by side: each is built, pushed the moment it is built, and proved.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use crate::config::{Build, Service};
+use crate::docker::{BuildRequest, BuildUpdate, BuiltImage, Docker};
+use crate::error::{Error, Result};
+use crate::event::{Event, Progress};
+use crate::model::{Digest, PinnedImage, ServiceName, Tag};
+use crate::plan::intent::Intent;
+use crate::plan::naming::{RECIPE_LABEL, RELEASE_LABEL, release_of};
+use crate::registry::{Image, Reference};
+use crate::stage::Context;
+use crate::stage::survey::Survey;
+
+/// The image of every service, by digest.
+pub type Images = BTreeMap<ServiceName, PinnedImage>;
+
+/// Carries out every intent and proves each image.
+///
+/// # Errors
+/// The first failure; the other builds are then cancelled.
+pub async fn images(context: &Context, daemon: Option<Docker>, survey: &Survey) -> Result<Images> {
+    let mut work = JoinSet::new();
+    let mut images = Images::new();
+    for (name, intent) in &survey.intents {
+        match intent {
+            Intent::Take(taken) => {
+                context.registry.hold(&taken.image.repository, &taken.image.digest).await?;
+                pinned(context, name, &taken.image, taken.tag.as_ref());
+                images.insert(name.clone(), taken.image.clone());
+            }
+            Intent::Build { tag, .. } => {
+                let service = context.config.service(name).expect("intents name services of the configuration");
+                let daemon = daemon.clone().expect("a build has its daemon checked before");
+                work.spawn(image(context.clone(), daemon, service.clone(), tag.clone()));
+            }
+        }
+    }
+    while let Some(done) = work.join_next().await {
+        let (name, image) = done.map_err(|error| Error::refused("a build ended unexpectedly").because(error))??;
+        images.insert(name, image);
+    }
+    Ok(images)
+}
+
+async fn image(context: Context, daemon: Docker, service: Service, tag: Tag) -> Result<(ServiceName, PinnedImage)> {
+    let build = service.build.clone().expect("only services with a build are built");
+    let built = build_image(&context, &daemon, &service, build, &tag).await?;
+    let started = Instant::now();
+    let (digest, reused) = match same_content(&context, &service, &built).await? {
+        Some(digest) => (digest, true),
+        None => (push(&context, &daemon, &service, &built, &tag).await?, false),
+    };
+    context.registry.hold(&service.repository, &digest).await?;
+    context.registry.tag(&service.repository, &digest, &tag).await?;
+    context.registry.tag(&service.repository, &digest, &latest()).await?;
+    let proved = prove(&context, &service, &tag).await?;
+    context.events.send(Event::Pushed {
+        service: service.name.clone(),
+        tag: tag.clone(),
+        digest: proved.digest.clone(),
+        reused,
+        elapsed: started.elapsed(),
+    });
+    let image = PinnedImage { repository: service.repository.clone(), digest: proved.digest };
+    pinned(&context, &service.name, &image, Some(&tag));
+    Ok((service.name, image))
+}
+
+async fn build_image(
+    context: &Context,
+    daemon: &Docker,
+    service: &Service,
+    build: Build,
+    tag: &Tag,
+) -> Result<BuiltImage> {
+    let started = Instant::now();
+    let name = service.name.clone();
+    context.events.send(Event::BuildStarted { service: name.clone() });
+    let release = release_of(tag).unwrap_or(tag.as_str()).to_owned();
+    let recipe = crate::plan::naming::recipe(&build, None);
+    let request = BuildRequest {
+        service: name.clone(),
+        build,
+        image: service.repository.clone(),
+        tag: tag.clone(),
+        labels: [(RELEASE_LABEL.to_owned(), release), (RECIPE_LABEL.to_owned(), recipe)].into(),
+    };
+    let events = context.events.clone();
+    let built = daemon
+        .build(&request, |update| match update {
+            BuildUpdate::Step(step) => events.progress(Progress::Building { service: name.clone(), step }),
+            BuildUpdate::Log(line) => events.send(Event::BuildLog { service: name.clone(), line }),
+        })
+        .await?;
+    context.events.send(Event::BuildFinished { service: service.name.clone(), elapsed: started.elapsed() });
+    Ok(built)
+}
+
+/// The digest of what `latest` names when it holds the very content that was built: labels apart, which name the
+/// release. Running it again under a new digest would restart pods for nothing.
+async fn same_content(context: &Context, service: &Service, built: &BuiltImage) -> Result<Option<Digest>> {
+    let Some(top) = context.registry.head(&service.repository, &latest()).await? else { return Ok(None) };
+    let held = context.registry.resolve(&service.repository, &Reference::Tag(latest())).await;
+    // An image under `latest` that cannot be used, for example of another platform, is simply not the same.
+    let same = held.ok().flatten().is_some_and(|held| {
+        held.diff_ids == built.diff_ids && essential(&held.config) == essential(&built.config)
+    });
+    Ok(same.then_some(top))
+}
+
+/// A container configuration without what is empty, and without what does not reach the container: the daemon's
+/// answer and the registry's blob differ in those.
+fn essential(config: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    const OUTSIDE: [&str; 3] = ["Labels", "Image", "Hostname"];
+    let empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    let mut kept: Vec<(String, Value)> = config
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, value)| !OUTSIDE.contains(&key.as_str()) && !empty(value))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    kept.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Value::Object(kept.into_iter().collect())
+}
+
+async fn push(
+    context: &Context,
+    daemon: &Docker,
+    service: &Service,
+    built: &BuiltImage,
+    tag: &Tag,
+) -> Result<Digest> {
+    let events = context.events.clone();
+    let name = service.name.clone();
+    let credentials = context.config.registry.credentials.as_ref();
+    daemon
+        .push(&service.repository, built, tag, credentials, |sent, total| {
+            events.progress(Progress::Pushing { service: name.clone(), sent, total });
+        })
+        .await
+}
+
+/// What the registry holds under `tag`, read back and hashed.
+async fn prove(context: &Context, service: &Service, tag: &Tag) -> Result<Image> {
+    let image = context.registry.resolve(&service.repository, &Reference::Tag(tag.clone())).await?;
+    image.ok_or_else(|| {
+        Error::refused(format!("{}:{tag} was pushed, but the registry does not have it", service.repository))
+            .hint("look at the registry's own log; then run the same command again")
+    })
+}
+
+fn latest() -> Tag {
+    "latest".parse().expect("latest is a tag")
+}
+
+fn pinned(context: &Context, service: &ServiceName, image: &PinnedImage, tag: Option<&Tag>) {
+    context.events.send(Event::Pinned { service: service.clone(), image: image.clone(), tag: tag.cloned() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn labels_and_emptiness_make_no_difference_but_a_command_does() {
+        let registry = json!({"Env": ["A=1"], "Cmd": ["/api"], "Labels": {"a": "1"}});
+        let daemon = json!({"Cmd": ["/api"], "Env": ["A=1"], "OnBuild": null, "Hostname": "", "Tty": false});
+        assert_eq!(essential(&registry), essential(&daemon));
+        assert_ne!(essential(&registry), essential(&json!({"Env": ["A=1"], "Cmd": ["/web"]})));
+    }
+}

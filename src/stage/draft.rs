@@ -1,0 +1,68 @@
+//! Manifests become a draft with holes for images, and then the objects as they are sent.
+
+use crate::error::{Error, Result};
+use crate::manifest::{Draft, Rendered, read};
+use crate::release::belongs;
+use crate::plan::request::Request;
+use crate::stage::Context;
+use crate::stage::build::Images;
+use crate::suggest::nearest;
+
+/// Reads and checks the manifests, and keeps what `request` asks for.
+pub fn read(context: &Context, request: &Request) -> Result<Draft> {
+    let config = &context.config;
+    known_services(context, request)?;
+    let mut draft = Draft::new(config, read::read(&config.manifests)?)?;
+    for skipped in draft.skipped() {
+        context.events.warn(
+            skipped.file.display().to_string(),
+            format!(
+                "skipped: no value for {} ({}); what runs of it is left alone",
+                skipped.placeholder, skipped.origin
+            ),
+        );
+    }
+    for warning in draft.warnings() {
+        context.events.warn(warning.subject.clone(), warning.message.clone());
+    }
+    if !request.only.is_empty() {
+        let selection = belongs::selection(draft.objects(), &draft.references(), &request.only, &config.order);
+        for (key, why) in &selection.left {
+            context.events.note(key.to_string(), format!("left as it is: {why}"));
+        }
+        draft.retain(|key| selection.kept.contains(key));
+    }
+    Ok(draft)
+}
+
+fn known_services(context: &Context, request: &Request) -> Result<()> {
+    let services = &context.config.services;
+    let unknown = |name: &&crate::model::ServiceName| context.config.service(name).is_none();
+    let details: Vec<String> = request
+        .only
+        .iter()
+        .filter(unknown)
+        .map(|name| {
+            let near = nearest(name.as_str(), services.iter().map(|service| service.name.as_str()));
+            match near.first() {
+                Some(near) => format!("{name}: did you mean {near}?"),
+                None => name.to_string(),
+            }
+        })
+        .collect();
+    if details.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+    Err(Error::refused("--only names services that the configuration does not have")
+        .details(details)
+        .hint(format!("the services are: {}", names.join(", "))))
+}
+
+/// Fills the holes and decides the namespace of every object whose kind only the cluster knows.
+pub fn pin(context: &Context, draft: Draft, images: &Images) -> Result<Rendered> {
+    let mut rendered = draft.pin(images)?;
+    let namespace = &context.config.namespace;
+    rendered.default_namespaces(namespace, |key| context.cluster.is_namespaced(key));
+    Ok(rendered)
+}

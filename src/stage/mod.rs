@@ -1,0 +1,57 @@
+//! The stages of a deploy, one file each: the only callers of the edges.
+
+pub mod apply;
+pub mod build;
+pub mod draft;
+pub mod gate;
+pub mod preflight;
+pub mod settle;
+pub mod survey;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::error::{Error, Kind};
+use crate::event::Events;
+use crate::registry::Registry;
+
+/// What every stage works with.
+#[derive(Clone)]
+pub struct Context {
+    /// What is meant.
+    pub config: Arc<Config>,
+    /// Who hears of it.
+    pub events: Events,
+    /// Where images go.
+    pub registry: Registry,
+    /// Where objects go.
+    pub cluster: Cluster,
+    /// Whether anything was written to the cluster.
+    pub wrote: Wrote,
+}
+
+/// Remembers that a value was written: from then on a failure is no refusal any more.
+#[derive(Clone, Default)]
+pub struct Wrote(Arc<AtomicBool>);
+
+impl Wrote {
+    /// To be called before the first write leaves, so that a write whose answer is lost counts as one.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether anything may have been written.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// `error` as the kind that it is by now.
+    pub fn classify(&self, error: Error) -> Error {
+        match error.kind {
+            Kind::Refused if self.get() => error.with_kind(Kind::Stranded),
+            _ => error,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Everything that can be known before work starts is found out here, at once and within seconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+
+use crate::cluster::{ApplyError, ApplyOptions};
+use crate::config::Service;
+use crate::docker::{self, Docker};
+use crate::error::{Error, Result};
+use crate::manifest::needs::Need;
+use crate::manifest::{Draft, Object, Rendered};
+use crate::model::{Digest, ObjectKey, PinnedImage};
+use crate::plan::intent::Intent;
+use crate::plan::request::Request;
+use crate::stage::build::Images;
+use crate::stage::survey::Survey;
+use crate::stage::{Context, draft as drafts};
+
+/// How many requests to the API server are under way at once.
+const CONCURRENT: usize = 12;
+
+/// Proves rights, daemon and cluster, and that the API server would accept the objects. Returns the daemon when
+/// something has to be built.
+///
+/// # Errors
+/// One error when there is one finding; otherwise one that lists them all.
+pub async fn check(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<Option<Docker>> {
+    let builds: Vec<&Service> = survey
+        .intents
+        .iter()
+        .filter(|(_, intent)| matches!(intent, Intent::Build { .. }))
+        .filter_map(|(name, _)| context.config.service(name))
+        .collect();
+    let (daemon, registry, cluster) =
+        tokio::join!(daemon(&builds), push_rights(context, &builds), cluster(context, request, survey, draft));
+    let mut errors = Vec::new();
+    let daemon = daemon.unwrap_or_else(|error| {
+        errors.push(error);
+        None
+    });
+    errors.extend(registry.err());
+    errors.extend(cluster.err());
+    all(errors).map(|()| daemon)
+}
+
+/// Nothing, the one error, or one that holds them all.
+fn all(mut errors: Vec<Error>) -> Result<()> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        count => {
+            let mut whole = Error::refused(format!("{count} things stand in the way"));
+            for error in errors {
+                let lines = std::iter::once(error.message.clone()).chain(error.causes()).chain(error.details.clone());
+                whole = whole.detail(lines.collect::<Vec<_>>().join("\n  "));
+                whole.hints.extend(error.hints);
+            }
+            Err(whole)
+        }
+    }
+}
+
+async fn daemon(builds: &[&Service]) -> Result<Option<Docker>> {
+    if builds.is_empty() {
+        return Ok(None);
+    }
+    let mut errors = Vec::new();
+    for service in builds {
+        errors.extend(service.build.as_ref().and_then(|build| docker::check_build(build).err()));
+    }
+    let daemon = match Docker::connect() {
+        Ok(daemon) => daemon.check().await.map(|_| daemon),
+        Err(error) => Err(error),
+    };
+    match daemon {
+        Ok(daemon) => all(errors).map(|()| Some(daemon)),
+        Err(error) => {
+            errors.push(error);
+            all(errors).map(|()| None)
+        }
+    }
+}
+
+async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
+    // One repository after the other: what is wrong with one login is wrong with all.
+    for service in builds {
+        context.registry.prove_push(&service.repository).await?;
+    }
+    Ok(())
+}
+
+async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<()> {
+    context.cluster.check().await?;
+    context.cluster.discover(draft.objects().iter().map(|object| object.key())).await?;
+    let rendered = drafts::pin(context, draft.clone(), &provisional(context, survey))?;
+    let (rights, needs, accepted) = tokio::join!(
+        rights(context, &rendered),
+        provided(context, rendered.needs()),
+        dry_run(context, request, &rendered)
+    );
+    all([rights.err(), needs.err(), accepted.err()].into_iter().flatten().collect())
+}
+
+/// Images as far as they are known; a digest that cannot exist stands for what is still to be built.
+fn provisional(context: &Context, survey: &Survey) -> Images {
+    let image = |name: &crate::model::ServiceName, intent: &Intent| match intent {
+        Intent::Take(taken) => taken.image.clone(),
+        Intent::Build { .. } => {
+            let service = context.config.service(name).expect("intents name services of the configuration");
+            PinnedImage { repository: service.repository.clone(), digest: Digest::of(name.as_str().as_bytes()) }
+        }
+    };
+    survey.intents.iter().map(|(name, intent)| (name.clone(), image(name, intent))).collect()
+}
+
+async fn rights(context: &Context, rendered: &Rendered) -> Result<()> {
+    let missing = context.cluster.missing_rights(&rendered.keys()).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused("this account may not do everything that the deploy needs")
+        .details(missing)
+        .hint("ask for these rights, or use another account: kubectl auth whoami"))
+}
+
+/// Secrets, ConfigMaps and pull secrets that pods need are in the cluster or among the objects.
+async fn provided(context: &Context, needs: Vec<Need>) -> Result<()> {
+    let keys: BTreeSet<&ObjectKey> = needs.iter().map(|need| &need.key).collect();
+    let found = join_all(keys.iter().map(|key| context.cluster.get(key))).await;
+    let mut live = BTreeMap::new();
+    for (key, object) in keys.iter().zip(found) {
+        live.insert((*key).clone(), object?);
+    }
+    let findings: Vec<String> = needs.iter().filter_map(|need| unmet(need, live[&need.key].as_ref())).collect();
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused("pods need what neither the cluster nor the manifests provide")
+        .details(findings)
+        .hint("create it first, then run the same command again"))
+}
+
+fn unmet(need: &Need, live: Option<&serde_json::Value>) -> Option<String> {
+    let by: Vec<String> = need.by.iter().map(ToString::to_string).collect();
+    let by = by.join(", ");
+    let Some(live) = live else { return Some(format!("{} is missing; needed by {by}", need.key)) };
+    let wanted = need.data_key.as_ref()?;
+    let has = |field: &str| live.get(field).is_some_and(|data| data.get(wanted).is_some());
+    (!has("data") && !has("binaryData")).then(|| format!("{} has no key {wanted}; needed by {by}", need.key))
+}
+
+/// Asks the API server whether it would accept every object, without writing. What lies in a namespace or is of a
+/// kind that this run creates cannot be asked yet.
+pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) -> Result<()> {
+    let options = ApplyOptions { dry_run: true, force: request.force_conflicts };
+    let created: BTreeSet<&str> = rendered.created_namespaces();
+    let asked = stream::iter(rendered.objects().iter().filter(|object| askable(context, object)))
+        .map(|object| async move { (object, context.cluster.apply(&object.value, options).await) })
+        .buffer_unordered(CONCURRENT)
+        .collect::<Vec<_>>()
+        .await;
+    let mut findings = Vec::new();
+    for (object, answer) in asked {
+        match answer {
+            Ok(applied) => {
+                for warning in applied.warnings {
+                    context.events.warn(object.key().to_string(), warning);
+                }
+            }
+            Err(ApplyError::NotFound { .. }) if namespace_in(&object.key(), &created) => {}
+            Err(error) => findings.push(format!("{}: {error}", object.source)),
+        }
+    }
+    findings.sort();
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let mut error = Error::refused("the API server would refuse objects").details(findings);
+    if error.details.iter().any(|finding| finding.contains("owned by")) {
+        error = error.hint("to take over the fields of another field manager: hdeploy all --force-conflicts");
+    }
+    Err(error)
+}
+
+fn askable(context: &Context, object: &Object) -> bool {
+    context.cluster.knows(&object.key())
+}
+
+fn namespace_in(key: &ObjectKey, created: &BTreeSet<&str>) -> bool {
+    key.namespace.as_deref().is_some_and(|namespace| created.contains(namespace))
+}

@@ -1,0 +1,127 @@
+//! Waiting until what was applied runs everywhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::cluster::Watch;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Progress};
+use crate::manifest::is_workload;
+use crate::model::ObjectKey;
+use crate::stage::Context;
+use crate::stage::apply::AppliedObject;
+use crate::verdict::{Expectation, Verdict, judge};
+
+/// The watches of this run, one set per namespace, opened when first needed.
+pub struct Watches {
+    context: Context,
+    open: BTreeMap<String, Watch>,
+}
+
+impl Watches {
+    /// None open yet.
+    pub fn new(context: &Context) -> Self {
+        Self { context: context.clone(), open: BTreeMap::new() }
+    }
+
+    /// The watch of `namespace`, synchronised.
+    ///
+    /// # Errors
+    /// When the first lists cannot be had.
+    pub async fn of(&mut self, namespace: &str) -> Result<&mut Watch> {
+        if !self.open.contains_key(namespace) {
+            let watch = self.context.cluster.watch(namespace).await?;
+            self.open.insert(namespace.to_owned(), watch);
+        }
+        Ok(self.open.get_mut(namespace).expect("it was just opened"))
+    }
+}
+
+/// Waits until every workload among `applied` has settled.
+///
+/// # Errors
+/// When one fails, is changed by somebody else, or is not there at the deadline.
+pub async fn settle(context: &Context, watches: &mut Watches, applied: &[AppliedObject]) -> Result<()> {
+    let mut by_namespace: BTreeMap<String, Vec<Expectation>> = BTreeMap::new();
+    for object in applied.iter().filter(|object| is_workload(&object.key)) {
+        let namespace = object.key.namespace.clone().unwrap_or_default();
+        by_namespace.entry(namespace).or_default().extend(Expectation::of(&object.key, &object.value));
+    }
+    let started = Instant::now();
+    for (namespace, expected) in by_namespace {
+        let watch = watches.of(&namespace).await?;
+        in_namespace(context, watch, expected, started).await?;
+    }
+    Ok(())
+}
+
+async fn in_namespace(
+    context: &Context,
+    watch: &mut Watch,
+    mut waiting: Vec<Expectation>,
+    started: Instant,
+) -> Result<()> {
+    let limit = context.config.settle_timeout;
+    let mut said: BTreeMap<ObjectKey, String> = BTreeMap::new();
+    loop {
+        let snapshot = watch.snapshot();
+        let mut still = Vec::new();
+        for expectation in waiting {
+            match judge(&expectation, &snapshot) {
+                Verdict::Settled { replicas } => context.events.send(Event::Settled {
+                    workload: expectation.key.clone(),
+                    elapsed: started.elapsed(),
+                    replicas,
+                }),
+                Verdict::Progressing(why) => {
+                    say(context, &mut said, &expectation.key, why);
+                    still.push(expectation);
+                }
+                Verdict::Superseded(why) => return Err(superseded(&expectation.key, &why)),
+                Verdict::Failed(why) => return Err(failed(&expectation.key, &why)),
+            }
+        }
+        waiting = still;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if timeout_at(started + limit, watch.changed()).await.is_err() {
+            return Err(late(&waiting, &said, limit));
+        }
+    }
+}
+
+fn say(context: &Context, said: &mut BTreeMap<ObjectKey, String>, key: &ObjectKey, why: String) {
+    if said.get(key) != Some(&why) {
+        context.events.progress(Progress::Waiting { object: key.clone(), why: why.clone() });
+        said.insert(key.clone(), why);
+    }
+}
+
+fn superseded(key: &ObjectKey, why: &str) -> Error {
+    Error::new(Kind::Unknown, format!("{key} is not what was applied any more: {why}"))
+        .hint(format!("see who changed it: {}", kubectl(key, "get", " --show-managed-fields -o yaml")))
+}
+
+fn failed(key: &ObjectKey, why: &str) -> Error {
+    Error::new(Kind::Stranded, format!("{key} failed: {why}")).hint(kubectl(key, "describe", ""))
+}
+
+fn late(waiting: &[Expectation], said: &BTreeMap<ObjectKey, String>, limit: Duration) -> Error {
+    let why = |key: &ObjectKey| said.get(key).map_or("no sign of it yet", String::as_str).to_owned();
+    let details = waiting.iter().map(|expectation| format!("{}: {}", expectation.key, why(&expectation.key)));
+    let mut error =
+        Error::new(Kind::Stranded, format!("not everything runs after {} s", limit.as_secs())).details(details);
+    for expectation in waiting {
+        error = error.hint(kubectl(&expectation.key, "describe", ""));
+    }
+    error
+}
+
+/// A command to try next.
+pub fn kubectl(key: &ObjectKey, verb: &str, options: &str) -> String {
+    let namespace = key.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+    format!("kubectl{namespace} {verb} {}/{}{options}", key.kind.to_lowercase(), key.name)
+}

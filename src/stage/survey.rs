@@ -1,0 +1,270 @@
+//! What there is: revisions, images in the registry, images that run. From it, an intent per service.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{Build, Service};
+use crate::error::{Error, Result};
+use crate::event::{Decision, Event};
+use crate::git::{self, Revision};
+use crate::manifest::{Draft, images};
+use crate::model::{ImageRef, ObjectKey, PinnedImage, Repository, ServiceName, Tag};
+use crate::plan::intent::{self, Available, Found, Intent, Taken};
+use crate::plan::naming::{self, Naming, RECIPE_LABEL, Source};
+use crate::registry::Reference;
+use crate::plan::request::Request;
+use crate::stage::Context;
+use crate::suggest::nearest;
+
+/// What will be done about every image that the draft needs.
+pub struct Survey {
+    /// What this run deploys, by name.
+    pub release: Tag,
+    /// One for each service that the draft needs.
+    pub intents: BTreeMap<ServiceName, Intent>,
+}
+
+/// Looks at sources, registry and cluster, and decides.
+///
+/// # Errors
+/// When the release has no name, a tag is not there, or a service would be without an image.
+pub async fn survey(context: &Context, request: &Request, draft: &Draft) -> Result<Survey> {
+    let revision = git::state(&context.config.root).await?;
+    let release = release(context, request, revision.as_ref())?;
+    let by_name = request.tag.is_some() && (request.skip_build || revision.is_some());
+    let needed: BTreeSet<ServiceName> = draft.references().into_keys().collect();
+    let chosen = |service: &ServiceName| request.only.is_empty() || request.only.contains(service);
+
+    let intents = if by_name {
+        of_release(context, &needed, &release).await?
+    } else if request.skip_build {
+        let available = available(context, draft, &needed, &release, revision.as_ref()).await?;
+        intent::without_build(&available, release.as_str(), request.mixed)?
+    } else {
+        let (build, take): (BTreeSet<_>, BTreeSet<_>) = needed
+            .iter()
+            .cloned()
+            .partition(|name| chosen(name) && context.config.service(name).is_some_and(|s| s.build.is_some()));
+        let taken = available(context, draft, &take, &release, revision.as_ref()).await?;
+        let mut intents = intent::without_build(&taken, release.as_str(), true)?;
+        intents.extend(built(context, &build, &release, revision.as_ref()).await?);
+        intents
+    };
+    say(context, &intents);
+    Ok(Survey { release, intents })
+}
+
+fn say(context: &Context, intents: &BTreeMap<ServiceName, Intent>) {
+    for service in &context.config.services {
+        let decision = match intents.get(&service.name) {
+            Some(intent) => intent.decision(),
+            None => Decision::Leave { because: "nothing that is applied uses it".into() },
+        };
+        context.events.send(Event::Decided { service: service.name.clone(), decision });
+    }
+}
+
+fn release(context: &Context, request: &Request, revision: Option<&Revision>) -> Result<Tag> {
+    if let Some(tag) = &request.tag {
+        return Ok(tag.clone());
+    }
+    let Some(revision) = revision else {
+        return Err(Error::refused(format!(
+            "{} lies in no git repository, so the release has no name",
+            context.config.root.display()
+        ))
+        .hint("name it: hdeploy all --tag NAME"));
+    };
+    revision.short.parse().map_err(|invalid| Error::refused("the revision is no tag").because(invalid))
+}
+
+fn service<'a>(context: &'a Context, name: &ServiceName) -> &'a Service {
+    context.config.service(name).expect("references name services of the configuration")
+}
+
+/// The images of the release called `release`.
+async fn of_release(
+    context: &Context,
+    needed: &BTreeSet<ServiceName>,
+    release: &Tag,
+) -> Result<BTreeMap<ServiceName, Intent>> {
+    let mut intents = BTreeMap::new();
+    let mut findings = Vec::new();
+    for name in needed {
+        match find_release(context, &service(context, name).repository, release).await? {
+            Ok(taken) => drop(intents.insert(name.clone(), Intent::Take(taken))),
+            Err(finding) => findings.push(format!("{name}: {finding}")),
+        }
+    }
+    if findings.is_empty() {
+        return Ok(intents);
+    }
+    Err(Error::refused(format!("the registry does not have release {release} of every service"))
+        .details(findings)
+        .hint("deploy a tag that is there, or build the current revision: hdeploy all"))
+}
+
+async fn find_release(
+    context: &Context,
+    repository: &Repository,
+    release: &Tag,
+) -> Result<Result<Taken, String>> {
+    let family = naming::release_of(release).unwrap_or(release.as_str()).to_owned();
+    for tag in [release.as_str(), &family].into_iter().filter_map(|text| text.parse::<Tag>().ok()) {
+        if let Some(found) = find(context, repository, &tag).await? {
+            return Ok(Ok(taken(found, tag, release)));
+        }
+    }
+    let tags = context.registry.tags(repository).await?;
+    let of_family: Vec<&Tag> =
+        tags.iter().filter(|tag| naming::release_of(tag) == Some(family.as_str())).collect();
+    match of_family[..] {
+        [] => Ok(Err(not_there(repository, release, &tags))),
+        [only] => {
+            let found = find(context, repository, only).await?;
+            Ok(found.map(|found| taken(found, only.clone(), release)).ok_or_else(|| format!("{only} is gone")))
+        }
+        _ => {
+            let names: Vec<&str> = of_family.iter().map(|tag| tag.as_str()).collect();
+            Ok(Err(format!("{repository} holds several images of {release}; name one: {}", names.join(", "))))
+        }
+    }
+}
+
+fn taken(found: Found, tag: Tag, release: &Tag) -> Taken {
+    Taken { image: found.image, tag: Some(tag), because: format!("it is of release {release}") }
+}
+
+fn not_there(repository: &Repository, wanted: &Tag, have: &[Tag]) -> String {
+    let near = nearest(wanted.as_str(), have.iter().map(Tag::as_str).filter(|tag| *tag != "latest"));
+    match (near.is_empty(), have.is_empty()) {
+        (false, _) => format!("{repository} has no tag {wanted}; the nearest are {}", near.join(", ")),
+        (true, false) => format!("{repository} has no tag {wanted}, nor one like it"),
+        (true, true) => format!("{repository} holds no image at all"),
+    }
+}
+
+/// What the registry holds under `tag`.
+async fn find(context: &Context, repository: &Repository, tag: &Tag) -> Result<Option<Found>> {
+    let image = context.registry.resolve(repository, &Reference::Tag(tag.clone())).await?;
+    Ok(image.map(|image| Found {
+        image: PinnedImage { repository: repository.clone(), digest: image.digest },
+        recipe: image.labels.get(RECIPE_LABEL).cloned(),
+    }))
+}
+
+/// Intents of the services that can be built.
+async fn built(
+    context: &Context,
+    services: &BTreeSet<ServiceName>,
+    release: &Tag,
+    revision: Option<&Revision>,
+) -> Result<BTreeMap<ServiceName, Intent>> {
+    let mut intents = BTreeMap::new();
+    for name in services {
+        let service = service(context, name);
+        let build = service.build.as_ref().expect("only services with a build are asked for");
+        let (naming, recipe) = naming_of(service, build, release, revision).await?;
+        let by_tag = find(context, &service.repository, &naming.tag).await?;
+        let by_own = match naming.exact {
+            true => None,
+            false => find(context, &service.repository, &naming.own).await?,
+        };
+        intents.insert(name.clone(), intent::build_or_take(&naming, &recipe, by_tag, by_own));
+    }
+    Ok(intents)
+}
+
+async fn naming_of(
+    service: &Service,
+    build: &Build,
+    release: &Tag,
+    release_revision: Option<&Revision>,
+) -> Result<(Naming, String)> {
+    let own = git::state(&build.context).await?;
+    let clean = own.as_ref().is_some_and(|revision| !revision.dirty);
+    let content = match clean {
+        true => None,
+        false => Some(content_hash(build.clone()).await?),
+    };
+    let named_by_person = own.is_none().then_some(content.as_deref()).flatten();
+    let source = Source {
+        in_release_repository: own.as_ref().map(|r| r.root.as_path()) == release_revision.map(|r| r.root.as_path()),
+        recipe: naming::recipe(build, named_by_person),
+        revision: own.map(|revision| revision.short),
+        content,
+    };
+    let recipe = source.recipe.clone();
+    Ok((naming::name(&service.name, release, &source), recipe))
+}
+
+async fn content_hash(build: Build) -> Result<String> {
+    let hash = tokio::task::spawn_blocking(move || crate::docker::context::content_hash(&build));
+    hash.await.map_err(|error| Error::refused("the build context could not be read").because(error))?
+}
+
+/// What can be used of each service without building.
+async fn available(
+    context: &Context,
+    draft: &Draft,
+    services: &BTreeSet<ServiceName>,
+    release: &Tag,
+    revision: Option<&Revision>,
+) -> Result<BTreeMap<ServiceName, Available>> {
+    let references = draft.references();
+    let mut available = BTreeMap::new();
+    for name in services {
+        let service = service(context, name);
+        let live = live_images(context, service, &references[name]).await?;
+        let have = Available {
+            current: current(context, service, release, revision).await?,
+            live_image: match live.len() {
+                1 => live.first().cloned(),
+                _ => None,
+            },
+            live: live.iter().map(ToString::to_string).collect(),
+        };
+        available.insert(name.clone(), have);
+    }
+    Ok(available)
+}
+
+/// The image of the current revision, under whichever tag this revision would get.
+async fn current(
+    context: &Context,
+    service: &Service,
+    release: &Tag,
+    revision: Option<&Revision>,
+) -> Result<Option<(Tag, PinnedImage)>> {
+    let tags = match &service.build {
+        Some(build) => {
+            let (naming, _) = naming_of(service, build, release, revision).await?;
+            vec![naming.own, naming.tag]
+        }
+        None => vec![release.clone()],
+    };
+    for tag in tags {
+        if let Some(found) = find(context, &service.repository, &tag).await? {
+            return Ok(Some((tag, found.image)));
+        }
+    }
+    Ok(None)
+}
+
+/// The images by digest that the live workloads of a service run.
+async fn live_images(context: &Context, service: &Service, users: &[ObjectKey]) -> Result<Vec<PinnedImage>> {
+    let mut live = Vec::new();
+    // A Job's name follows from its content, so that a live one cannot be looked up by the manifest's name.
+    for key in users.iter().filter(|key| key.kind != "Job") {
+        let Some(object) = context.cluster.get(key).await? else { continue };
+        for reference in images::references(&object) {
+            let Ok(reference) = reference.parse::<ImageRef>() else { continue };
+            if let (true, Some(digest)) = (reference.path == service.repository.path, reference.digest) {
+                let image = PinnedImage { repository: service.repository.clone(), digest };
+                if !live.contains(&image) {
+                    live.push(image);
+                }
+            }
+        }
+    }
+    Ok(live)
+}
