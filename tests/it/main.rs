@@ -1,1 +1,10 @@
-fn main() {}
+//! Tests of the program as its user meets it: the binary, against a real registry, daemon and cluster.
+//!
+//! `scripts/test` brings those up and tells the tests where they are.
+
+mod architecture;
+mod cli;
+mod deploy;
+mod images;
+mod support;
+mod tags;

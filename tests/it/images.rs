@@ -1,0 +1,39 @@
+//! Images in the registry: rights, digests, and that nothing which runs is lost.
+
+use crate::support::Project;
+
+#[test]
+fn the_right_to_push_is_proved_before_anything_is_built() {
+    let project = Project::new("rights");
+    let token = project.sandbox().read_token.clone();
+    for (password, says) in [("made-up-wrong-password", "password"), (token.as_str(), "push")] {
+        project
+            .hdeploy_with(&["all"], &[("PRODUCT_REGISTRY_PASSWORD", password)])
+            .exits(4)
+            .says(says)
+            .never_says(password)
+            .never_says("COPY www");
+    }
+    project.edit("product/deploy-k3s/config.yaml", "owner: admin", "owner: no-such-owner");
+    project.hdeploy(&["all"]).exits(4).says("no-such-owner");
+    assert_eq!(project.sandbox().writes(&project.name), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_starts_again_after_its_tags_were_moved_to_other_bytes() {
+    let project = Project::new("moved");
+    project.hdeploy(&["all"]).exits(0);
+    let revision = project.commit_of("product");
+    let (api, job) = (project.image("api"), project.image("job"));
+    let running = project.sandbox().digest(&api, &revision).expect("the image that runs");
+
+    // Somebody overwrites both tags with other bytes; the node forgets what it had pulled.
+    for tag in [revision.as_str(), "latest"] {
+        project.sandbox().copy(&job, &revision, &api, tag);
+    }
+    assert_ne!(project.sandbox().digest(&api, &revision), Some(running.clone()));
+    assert_eq!(project.sandbox().digest(&api, &running), Some(running));
+    project.kubectl(&["delete", "pod", "-l", "app.kubernetes.io/name=api", "--wait"]);
+    project.kubectl(&["rollout", "status", "deployment/api", "--timeout=60s"]);
+    assert_eq!(project.served("api"), "api one\n");
+}

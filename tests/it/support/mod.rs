@@ -1,0 +1,9 @@
+//! What tests stand on: the sandbox that `scripts/test` brought up, and projects made for one test each.
+
+mod outcome;
+mod project;
+mod sandbox;
+
+pub use outcome::Outcome;
+pub use project::Project;
+pub use sandbox::{Sandbox, kubectl, pods};

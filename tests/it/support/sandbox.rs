@@ -1,0 +1,102 @@
+//! Where the real parts are, and questions to them that do not go through the program under test.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The environment that `scripts/sandbox/sandbox env` prints.
+pub struct Sandbox {
+    pub registry: String,
+    pub owner: String,
+    pub user: String,
+    pub password: String,
+    pub read_token: String,
+    pub busybox: String,
+    audit_log: String,
+}
+
+impl Sandbox {
+    pub fn get() -> Self {
+        let get = |name: &str| env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"));
+        Self {
+            registry: get("SANDBOX_REGISTRY"),
+            owner: get("SANDBOX_REGISTRY_OWNER"),
+            user: get("SANDBOX_REGISTRY_USER"),
+            password: get("SANDBOX_REGISTRY_PASSWORD"),
+            read_token: get("SANDBOX_REGISTRY_READ_TOKEN"),
+            busybox: get("SANDBOX_MIRROR_BUSYBOX"),
+            audit_log: get("SANDBOX_AUDIT_LOG"),
+        }
+    }
+
+    /// Writes to `namespace` by hdeploy that the API server logged: everything but dry runs and reviews.
+    pub fn writes(&self, namespace: &str) -> Vec<String> {
+        let log = fs::read_to_string(&self.audit_log).expect("the audit log");
+        log.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|entry| {
+                let text = |pointer| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+                let uri = text("/requestURI");
+                (text("/objectRef/namespace") == namespace || text("/objectRef/name") == namespace)
+                    && text("/userAgent").starts_with("hdeploy")
+                    && !uri.contains("dryRun=All")
+                    && !uri.contains("accessreviews")
+            })
+            .map(|entry| format!("{} {}", entry["verb"].as_str().unwrap_or("?"), entry["requestURI"]))
+            .collect()
+    }
+
+    /// What the registry answers for a manifest: its digest, or `None`.
+    pub fn digest(&self, image: &str, reference: &str) -> Option<String> {
+        let url = format!("http://{}/v2/{}/{image}/manifests/{reference}", self.registry, self.owner);
+        let credentials = format!("{}:{}", self.user, self.password);
+        let output = Command::new("curl")
+            .args(["-sI", "--user", &credentials, &url])
+            .args(["-H", "Accept: application/vnd.oci.image.manifest.v1+json"])
+            .args(["-H", "Accept: application/vnd.docker.distribution.manifest.v2+json"])
+            .output()
+            .expect("curl");
+        let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
+        let header = text.lines().find_map(|line| line.strip_prefix("docker-content-digest: "))?;
+        text.lines().next()?.contains("200").then(|| header.trim().to_owned())
+    }
+}
+
+impl Sandbox {
+    /// Puts an image under another name, as somebody with the right to push could.
+    pub fn copy(&self, from: &str, from_tag: &str, to: &str, to_tag: &str) {
+        let name = |image: &str, tag: &str| format!("docker://{}/{}/{image}:{tag}", self.registry, self.owner);
+        let credentials = format!("{}:{}", self.user, self.password);
+        let output = Command::new("skopeo")
+            .args(["copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"])
+            .args(["--src-creds", &credentials, "--dest-creds", &credentials])
+            .args([name(from, from_tag), name(to, to_tag)])
+            .output()
+            .expect("skopeo");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Runs kubectl and returns what it printed; panics with its words when it fails.
+#[track_caller]
+pub fn kubectl(arguments: &[&str]) -> String {
+    let output = Command::new("kubectl").args(arguments).output().expect("kubectl");
+    assert!(
+        output.status.success(),
+        "kubectl {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Names and uids of the pods in `namespace`.
+pub fn pods(namespace: &str) -> BTreeMap<String, Value> {
+    let list: Value =
+        serde_json::from_str(&kubectl(&["-n", namespace, "get", "pods", "-o", "json"])).expect("a list of pods");
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    items.into_iter().map(|pod| (pod["metadata"]["name"].as_str().expect("a name").to_owned(), pod)).collect()
+}
