@@ -1,0 +1,89 @@
+# etcd, API server, controller manager and scheduler, of the full sandbox or of a further control plane.
+# shellcheck shell=bash
+
+start_etcd() {
+  run etcd etcd --data-dir "$D/etcd" --listen-client-urls "http://127.0.0.1:$PORT_ETCD" --advertise-client-urls "http://127.0.0.1:$PORT_ETCD" \
+    --listen-peer-urls "http://127.0.0.1:$PORT_ETCD_PEER" --initial-advertise-peer-urls "http://127.0.0.1:$PORT_ETCD_PEER" \
+    --initial-cluster "default=http://127.0.0.1:$PORT_ETCD_PEER" --unsafe-no-fsync --logger zap
+}
+ready_etcd() { [[ $(http "http://127.0.0.1:$PORT_ETCD/health") = 200 ]]; }
+
+start_apiserver() {
+  write "$D/audit.yaml" << 'Y'
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    verbs: [create, update, patch, delete, deletecollection]
+Y
+  local reconciler=lease
+  [[ -z $CONTROL_PLANE ]] || reconciler=none
+  run apiserver "$(program kubernetes)" kube-apiserver --etcd-servers="http://127.0.0.1:$PORT_ETCD" --bind-address="$API_IP" \
+    --advertise-address="$API_IP" --secure-port="$PORT_API" --tls-cert-file="$D/pki/apiserver.crt" --tls-private-key-file="$D/pki/apiserver.key" \
+    --client-ca-file="$D/pki/ca.crt" --service-account-key-file="$D/pki/accounts.pub" --service-account-signing-key-file="$D/pki/accounts.key" \
+    --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range="$SERVICE_CIDR" --authorization-mode=Node,RBAC \
+    --allow-privileged --endpoint-reconciler-type="$reconciler" --kubelet-client-certificate="$D/pki/admin.crt" \
+    --kubelet-client-key="$D/pki/admin.key" --kubelet-preferred-address-types=InternalIP \
+    --audit-policy-file="$D/audit.yaml" --audit-log-path="$D/log/audit.jsonl"
+}
+ready_apiserver() { kubectl get --raw /readyz; }
+
+start_controller_manager() {
+  run controller-manager "$(program kubernetes)" kube-controller-manager --kubeconfig="$D/pki/controller-manager.kubeconfig" \
+    --service-account-private-key-file="$D/pki/accounts.key" --root-ca-file="$D/pki/ca.crt" --use-service-account-credentials --leader-elect=false \
+    --cluster-cidr="$POD_CIDR" --node-cidr-mask-size=22 --allocate-node-cidrs --bind-address=127.0.0.1 --secure-port="$PORT_CONTROLLERS"
+}
+ready_controller_manager() { [[ $(http "https://127.0.0.1:$PORT_CONTROLLERS/healthz") = 200 ]]; }
+
+start_scheduler() {
+  run scheduler "$(program kubernetes)" kube-scheduler --kubeconfig="$D/pki/scheduler.kubeconfig" --leader-elect=false \
+    --bind-address=127.0.0.1 --secure-port="$PORT_SCHEDULER"
+}
+ready_scheduler() { [[ $(http "https://127.0.0.1:$PORT_SCHEDULER/healthz") = 200 ]]; }
+
+# Chooses which control plane the functions above mean: the full sandbox's without a name.
+control_plane() {
+  CONTROL_PLANE=${1:-}
+  if [[ -z $CONTROL_PLANE ]]; then
+    D=$STATE
+    API_IP=$NODE_IP
+  else
+    [[ $CONTROL_PLANE =~ ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$ ]] || fail "a control plane's name is lower-case letters, digits and '-': $CONTROL_PLANE"
+    D=$STATE/control-planes/$CONTROL_PLANE
+    API_IP=127.0.0.1
+    ports
+  fi
+  export KUBECONFIG=$D/pki/admin.kubeconfig
+}
+
+# Ports of a further control plane: five in a row that nobody listens on, found once and kept.
+ports() {
+  local base port busy
+  if [[ ! -e $D/port ]]; then
+    [[ $VERB = up ]] || fail "there is no control plane called $CONTROL_PLANE"
+    for ((base = 18000; base < 20000; base += 5)); do
+      busy=
+      for ((port = base; port < base + 5; port++)); do
+        [[ -z $(ss -Hltn "sport = :$port") ]] || busy=yes
+      done
+      grep -qsx "$base" "$STATE"/control-planes/*/port || [[ $busy ]] || break
+    done
+    write "$D/port" <<< "$base"
+  fi
+  base=$(< "$D/port")
+  PORT_ETCD=$base PORT_ETCD_PEER=$((base + 1)) PORT_API=$((base + 2)) PORT_CONTROLLERS=$((base + 3)) PORT_SCHEDULER=$((base + 4))
+}
+
+# On a further control plane nobody runs kube-proxy, DNS or a node: its tests bring what they need.
+control_plane_up() {
+  pki
+  ensure etcd
+  await etcd
+  ensure apiserver
+  await apiserver
+  ensure controller-manager
+  ensure scheduler
+  await controller-manager
+  await scheduler
+}

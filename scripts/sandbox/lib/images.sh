@@ -1,0 +1,92 @@
+# Third-party images, made of this machine's own programs and pushed to the registry under the owner `mirror`.
+# shellcheck shell=bash
+
+images() {
+  image redis "$(printf 'redis-server %s' "$(redis-server --version | cut -d' ' -f3)")" redis_image
+  image vmagent "$(vmagent --version 2>&1 | head -n 1)" vmagent_image
+  image busybox "$(busybox 2>&1 | head -n 1)" busybox_image
+  image go "$(go version)" go_image
+}
+
+# image NAME VERSION FUNCTION: pushes mirror/NAME:1 unless it was pushed of this version. Kept in the cache as an archive.
+image() {
+  local name=$1 reference=$REGISTRY/mirror/$1:1 key archive
+  key=$(printf '%s %s' "$2" "$(declare -f "$3" root_of)" | sha256sum | cut -c1-16)
+  [[ ! -e $D/images/$name.digest || $(cut -d' ' -f1 "$D/images/$name.digest") != "$key" ]] || return 0
+  archive=$CACHE/images/$name-$key.tar
+  if [[ ! -e $archive ]]; then
+    say "making the image $name"
+    "$3" "$reference"
+    mkdir -p "$CACHE/images"
+    docker save -o "$archive.new" "$reference"
+    mv "$archive.new" "$archive"
+  else
+    docker load -q -i "$archive" > /dev/null
+  fi
+  docker push "$reference" > "$D/log/push-$name.log" 2>&1 || { last_lines "push-$name"; fail "the image $name could not be pushed"; }
+  local digest
+  digest=$(docker image inspect -f '{{index .RepoDigests 0}}' "$reference")
+  write "$D/images/$name.digest" <<< "$key $REGISTRY/mirror/$name@${digest#*@}"
+}
+
+image_reference() { cut -d' ' -f2 "$D/images/$1.digest"; }
+
+# root_of FOLDER PROGRAM...: the programs with the libraries that they load, and a shell.
+root_of() {
+  local folder=$1 file library
+  shift
+  mkdir -p "$folder"/{bin,usr/bin,etc,tmp}
+  chmod 1777 "$folder/tmp"
+  install -D /bin/busybox "$folder/bin/busybox"
+  ln -s busybox "$folder/bin/sh"
+  for file; do
+    install -D "$(readlink -f "$file")" "$folder/usr/bin/$(basename "$file")"
+    while read -r library; do
+      install -D "$(readlink -f "$library")" "$folder$library"
+    done < <(ldd "$file" 2> /dev/null | grep -oE '/[^ ]+' || true)
+  done
+}
+
+redis_image() {
+  local root
+  root=$(mktemp -d)
+  root_of "$root" /usr/bin/redis-server /usr/bin/redis-cli
+  mkdir "$root/data"
+  chmod 777 "$root/data"
+  tar -C "$root" -c . | docker import -c 'ENV PATH=/usr/bin:/bin' -c 'USER 999:999' -c 'WORKDIR /data' -c 'CMD ["redis-server"]' - "$1" > /dev/null
+  rm -rf "$root"
+}
+
+vmagent_image() {
+  local root
+  root=$(mktemp -d)
+  root_of "$root" /usr/bin/vmagent
+  tar -C "$root" -c . | docker import -c 'ENV PATH=/usr/bin:/bin' -c 'ENTRYPOINT ["/usr/bin/vmagent"]' - "$1" > /dev/null
+  rm -rf "$root"
+}
+
+busybox_image() {
+  local root applet
+  root=$(mktemp -d)
+  root_of "$root"
+  for applet in $("$root/bin/busybox" --list); do
+    [[ -e $root/bin/$applet ]] || ln -s busybox "$root/bin/$applet"
+  done
+  tar -C "$root" -c . | docker import -c 'ENV PATH=/bin' -c 'CMD ["sh"]' - "$1" > /dev/null
+  rm -rf "$root"
+}
+
+# The machine's own Go, its standard library compiled already as a product's Dockerfile would.
+go_image() {
+  local root goroot
+  root=$(mktemp -d)
+  goroot=$(go env GOROOT)
+  root_of "$root"
+  mkdir -p "$root/usr/local/go"
+  tar -C "$goroot" --exclude=./test --exclude=./api --exclude=./doc --exclude=./misc -c . | tar -C "$root/usr/local/go" -x
+  tar -C "$root" -c . | docker import -c 'ENV PATH=/usr/local/go/bin:/bin' -c 'ENV GOCACHE=/cache' -c 'ENV GOPATH=/go' -c 'ENV CGO_ENABLED=0' \
+    -c 'ENV GOFLAGS="-trimpath -buildvcs=false"' -c 'ENV GOTOOLCHAIN=local' - "$1-bare" > /dev/null
+  rm -rf "$root"
+  printf 'FROM %s\nRUN ["go", "build", "net/http", "encoding/json", "log/slog", "html/template", "crypto/tls", "os/signal"]\n' "$1-bare" |
+    docker build -q -t "$1" - > /dev/null
+}
