@@ -43,31 +43,34 @@ cluster_objects() {
 
 # Volumes to bind, as local-path would make them. One that was used is wiped and made anew.
 volumes() {
-  local number name phases phase
+  local number name phases phase missing=()
   phases=$(kubectl get persistentvolumes -o jsonpath='{range .items[*]}{.metadata.name}={.status.phase}{"\n"}{end}')
   for number in $(seq 40); do
     name=sandbox-$number
     phase=$(sed -n "s/^$name=//p" <<< "$phases")
     [[ $phase = Available || $phase = Bound ]] && continue
-    if [[ $phase ]]; then
-      kubectl delete persistentvolume "$name" --wait > /dev/null
-    fi
+    [[ -z $phase ]] || kubectl delete persistentvolume "$name" --wait > /dev/null
     rm -rf "${D:?}/volumes/$number"
     mkdir -p "$D/volumes/$number"
     chmod 777 "$D/volumes/$number"
-    cat << Y
+    missing+=("$number")
+  done
+  ((${#missing[@]})) || return 0
+  for number in "${missing[@]}"; do volume "$number"; done |
+    kubectl apply --server-side --force-conflicts --field-manager=sandbox -f - > /dev/null
+}
+
+volume() {
+  cat << Y
 ---
 apiVersion: v1
 kind: PersistentVolume
-metadata: {name: $name}
+metadata: {name: sandbox-$1}
 spec:
   capacity: {storage: 5Gi}
   accessModes: [ReadWriteOnce]
   persistentVolumeReclaimPolicy: Retain
   storageClassName: local-path
-  hostPath: {path: $D/volumes/$number}
+  hostPath: {path: $D/volumes/$1}
 Y
-  done | { grep . || echo 'apiVersion: v1
-kind: List
-items: []'; } | kubectl apply --server-side --force-conflicts --field-manager=sandbox -f - > /dev/null
 }
