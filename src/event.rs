@@ -185,6 +185,13 @@ pub enum Event {
         /// How many replicas are available.
         replicas: i32,
     },
+    /// A build, a push, a workload or a Job did not become what it should. The error that ends the run tells why.
+    Failed {
+        /// The service's name, or the object's.
+        subject: String,
+        /// What did not work, in a few words: "build failed", "did not settle".
+        message: String,
+    },
     /// Something that is not as it should be and does not stop the deploy.
     Warning {
         /// What it is about: a service, a workload, a file.
@@ -302,6 +309,7 @@ impl Events {
         match event {
             Event::BuildLog { service, line } => Event::BuildLog { service, line: mask(line) },
             Event::JobLog { job, line } => Event::JobLog { job, line: mask(line) },
+            Event::Failed { subject, message } => Event::Failed { subject: mask(subject), message: mask(message) },
             Event::Warning { subject, message } => Event::Warning { subject: mask(subject), message: mask(message) },
             Event::Note { subject, message } => Event::Note { subject: mask(subject), message: mask(message) },
             other => other,

@@ -1,0 +1,97 @@
+//! The last words: errors and panics, masked.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{self, PanicHookInfo};
+
+use console::Term;
+
+use super::output::{self, Paint, plain_lines};
+use crate::error::Error;
+use crate::redact::Redactor;
+
+/// Prints `error` to standard error: what, why, the findings, and what to do next. Everything is masked.
+pub fn report_error(error: &Error, redactor: &Redactor) {
+    output::stderr().line(&error_text(error, redactor, Paint::of(&Term::stderr())));
+}
+
+/// From here on a panic is reported masked, and with a backtrace when `RUST_BACKTRACE` asks for one.
+pub fn panic_hook(redactor: &Redactor) {
+    let redactor = redactor.clone();
+    panic::set_hook(Box::new(move |info| {
+        output::stderr().line(&panic_text(info, &Backtrace::capture(), &redactor));
+    }));
+}
+
+fn error_text(error: &Error, redactor: &Redactor, paint: Paint) -> String {
+    let told = |text: &str| plain_lines(&redactor.mask(text));
+    let mut lines = vec![format!("{} {}", paint.red("error:"), indented(&told(&error.message), "  "))];
+    for cause in error.causes() {
+        lines.push(format!("  because {}", indented(&told(&cause), "    ")));
+    }
+    for detail in &error.details {
+        lines.push(format!("  {}", indented(&told(detail), "  ")));
+    }
+    for hint in &error.hints {
+        lines.push(format!("{} {}", paint.cyan("next:"), indented(&told(hint), "      ")));
+    }
+    lines.join("\n")
+}
+
+/// Every line but the first begins with `indent`.
+fn indented(text: &str, indent: &str) -> String {
+    text.trim_end().replace('\n', &format!("\n{indent}"))
+}
+
+fn panic_text(info: &PanicHookInfo<'_>, backtrace: &Backtrace, redactor: &Redactor) -> String {
+    let message = info.payload_as_str().unwrap_or("unknown cause");
+    let place = info.location().map_or(String::new(), |place| format!(" ({place})"));
+    let mut text = format!("error: a bug in the program: {message}{place}\n");
+    if backtrace.status() == BacktraceStatus::Captured {
+        text.push_str(&backtrace.to_string());
+    } else {
+        text.push_str("next: run again with RUST_BACKTRACE=1 and report what it prints");
+    }
+    redactor.mask(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "made-up-token-0123";
+
+    fn redactor() -> Redactor {
+        let redactor = Redactor::default();
+        redactor.learn(TOKEN);
+        redactor
+    }
+
+    #[test]
+    fn an_error_says_what_why_where_and_what_next() {
+        let refused = std::io::Error::other(format!("401 for Bearer {TOKEN}"));
+        let error = Error::refused("cannot push api")
+            .because(refused)
+            .detail("config.yaml:41:3: unknown key\n  41 |   tokn: x\n     |   ^^^^")
+            .detail(format!("config.yaml:52:1: \u{1b}[31mnot here\u{1b}[0m {TOKEN}"))
+            .hint("check registry.token in config.yaml")
+            .hint("hdeploy check");
+        insta::assert_snapshot!(error_text(&error, &redactor(), Paint(false)), @r#"
+        error: cannot push api
+          because 401 for Bearer •••••
+          config.yaml:41:3: unknown key
+            41 |   tokn: x
+               |   ^^^^
+          config.yaml:52:1: not here •••••
+        next: check registry.token in config.yaml
+        next: hdeploy check
+        "#);
+    }
+
+    #[test]
+    fn colour_marks_the_words_that_stand_there_anyway() {
+        let error = Error::refused("no").hint("yes");
+        let text = error_text(&error, &redactor(), Paint(true));
+        assert_eq!(console::strip_ansi_codes(&text), error_text(&error, &redactor(), Paint(false)));
+        assert!(text.contains('\u{1b}'));
+    }
+}
