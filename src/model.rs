@@ -140,7 +140,7 @@ pub fn hex(bytes: &[u8]) -> String {
 pub struct Repository {
     /// `host` or `host:port`, without a scheme.
     pub registry: String,
-    /// Path in the registry, for example `admin/honeydue-api`.
+    /// Path in the registry, for example `shop/api`.
     pub path: String,
 }
 
@@ -279,7 +279,7 @@ impl ObjectKey {
     }
 }
 
-/// `Deployment honeydue/api`, `Namespace honeydue`: as people say it.
+/// `Deployment shop/api`, `Namespace shop`: as people say it.
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {

@@ -26,7 +26,7 @@ pub fn read(context: &Context, request: &Request) -> Result<Draft> {
         context.events.warn(warning.subject.clone(), warning.message.clone());
     }
     if !request.only.is_empty() {
-        let selection = belongs::selection(draft.objects(), &draft.references(), &request.only, &config.order);
+        let selection = belongs::selection(draft.objects(), &draft.references(), &request.only);
         for (key, why) in &selection.left {
             context.events.note(key.to_string(), format!("left as it is: {why}"));
         }
@@ -63,6 +63,6 @@ fn known_services(context: &Context, request: &Request) -> Result<()> {
 pub fn pin(context: &Context, draft: Draft, images: &Images) -> Result<Rendered> {
     let mut rendered = draft.pin(images)?;
     let namespace = &context.config.namespace;
-    rendered.default_namespaces(namespace, |key| context.cluster.is_namespaced(key));
+    rendered.complete(namespace, |key| context.cluster.is_namespaced(key));
     Ok(rendered)
 }

@@ -1,0 +1,96 @@
+//! Changes to single objects that the configuration asks for.
+
+use crate::config::{Patch, PatchOperation, PatchTarget};
+use crate::manifest::Object;
+use crate::suggest::nearest;
+
+/// Applies `patches` in order. One whose target lies in a file that was left out is left out with it.
+pub fn apply(objects: &mut [Object], left_out: &[Object], patches: &[Patch], findings: &mut Vec<String>) {
+    for patch in patches {
+        let mut hit = left_out.iter().any(|object| matches(&patch.target, object));
+        for object in objects.iter_mut().filter(|object| matches(&patch.target, object)) {
+            hit = true;
+            if let Err(why) = change(&patch.operation, object) {
+                findings.push(format!("{}: the patch of {} does not fit: {why}", patch.origin, object.key()));
+            }
+        }
+        if !hit {
+            findings.push(nothing(patch, objects));
+        }
+    }
+}
+
+fn matches(target: &PatchTarget, object: &Object) -> bool {
+    let key = object.key();
+    target.kind == key.kind
+        && target.name == key.name
+        && target.api_version.as_ref().is_none_or(|version| *version == key.api_version)
+        && target.namespace.as_ref().is_none_or(|namespace| Some(namespace) == key.namespace.as_ref())
+}
+
+fn change(operation: &PatchOperation, object: &mut Object) -> Result<(), String> {
+    let before = object.key();
+    match operation {
+        PatchOperation::Merge(patch) => json_patch::merge(&mut object.value, patch),
+        PatchOperation::Json(patch) => {
+            json_patch::patch(&mut object.value, patch).map_err(|error| error.to_string())?;
+        }
+    }
+    match crate::model::ObjectKey::of(&object.value) {
+        Some(after) if after == before => Ok(()),
+        _ => Err("it changes what identifies the object".into()),
+    }
+}
+
+fn nothing(patch: &Patch, objects: &[Object]) -> String {
+    let target = format!("{} {}", patch.target.kind, patch.target.name);
+    let names: Vec<String> = objects.iter().map(|object| format!("{} {}", object.kind(), object.name())).collect();
+    match nearest(&target, names.iter().map(String::as_str)).first() {
+        Some(near) => format!("{}: no manifest holds {target}; did you mean {near}?", patch.origin),
+        None => format!("{}: no manifest holds {target}", patch.origin),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Source;
+    use serde_json::{Value, json};
+
+    fn object(name: &str) -> Object {
+        let value = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 3}});
+        Object { value, source: Source { file: "a.yaml".into(), document: 1, line: 1 } }
+    }
+
+    fn patch(name: &str, operation: PatchOperation) -> Patch {
+        let target = PatchTarget { api_version: None, kind: "Deployment".into(), name: name.into(), namespace: None };
+        Patch { target, operation, origin: "config.yaml:4".into() }
+    }
+
+    fn run(patches: &[Patch]) -> (Value, Vec<String>) {
+        let mut objects = [object("web")];
+        let mut findings = Vec::new();
+        apply(&mut objects, &[object("absent")], patches, &mut findings);
+        (objects[0].value["spec"].clone(), findings)
+    }
+
+    #[test]
+    fn both_kinds_of_patches_change_their_object() {
+        let json: json_patch::Patch =
+            serde_json::from_value(json!([{"op": "add", "path": "/spec/paused", "value": true}])).expect("a patch");
+        let merge = PatchOperation::Merge(json!({"spec": {"replicas": 1}}));
+        let (spec, findings) = run(&[patch("web", merge), patch("web", PatchOperation::Json(json))]);
+        assert_eq!((spec, findings.len()), (json!({"replicas": 1, "paused": true}), 0));
+    }
+
+    #[test]
+    fn a_patch_that_matches_nothing_or_does_not_fit_is_refused() {
+        let merge = || PatchOperation::Merge(json!({"spec": {}}));
+        let json: json_patch::Patch =
+            serde_json::from_value(json!([{"op": "remove", "path": "/spec/nothing"}])).expect("a patch");
+        let (_, findings) =
+            run(&[patch("webb", merge()), patch("web", PatchOperation::Json(json)), patch("absent", merge())]);
+        assert_eq!(findings.len(), 2, "{findings:?}");
+        assert!(findings[0].contains("config.yaml:4") && findings[0].contains("did you mean Deployment web?"));
+    }
+}

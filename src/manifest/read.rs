@@ -1,0 +1,177 @@
+//! Files to objects.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::yaml::{self, Wrong};
+use super::{Object, Source};
+use crate::error::{Error, Result};
+use crate::model::ObjectKey;
+
+/// Larger than any manifest, smaller than what hurts.
+const LARGEST: u64 = 32 << 20;
+
+/// Reads every object in `paths`: folders with everything below them in the order of names, files whatever their name.
+///
+/// # Errors
+/// Everything that is wrong in any file, each with file, line and the line itself.
+pub fn read(paths: &[PathBuf]) -> Result<Vec<Object>> {
+    let mut files = Vec::new();
+    for path in paths {
+        collect(path, true, &mut files)?;
+    }
+    let mut objects = Vec::new();
+    let mut findings = Vec::new();
+    for file in &files {
+        let text = text(file)?;
+        read_text(&shown(file), &text, &mut objects, &mut findings);
+    }
+    twice(&objects, &mut findings);
+    match (findings.is_empty(), objects.is_empty()) {
+        (true, false) => Ok(objects),
+        (true, true) => {
+            let places: Vec<String> = paths.iter().map(|path| shown(path).display().to_string()).collect();
+            Err(Error::refused(format!("there is no manifest in {}", places.join(", "))))
+        }
+        (false, _) => Err(Error::refused("the manifests cannot be used").details(findings)),
+    }
+}
+
+fn text(file: &Path) -> Result<String> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Error::refused(format!("{} cannot be read", shown(file).display())).because(error)
+    };
+    let size = fs::metadata(file).map_err(|error| failed(error.into()))?.len();
+    if size > LARGEST {
+        return Err(failed(format!("it is larger than {} MiB", LARGEST >> 20).into()));
+    }
+    fs::read_to_string(file).map_err(|error| failed(error.into()))
+}
+
+fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<()> {
+    let failed = |error| Error::refused(format!("{} cannot be read", shown(path).display())).because(error);
+    if !fs::metadata(path).map_err(failed)?.is_dir() {
+        let wanted = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+        if named || wanted {
+            files.push(path.to_owned());
+        }
+        return Ok(());
+    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>).map_err(failed)?;
+    let mut names: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    names.sort();
+    for name in names {
+        let hidden = name.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden {
+            collect(&name, false, files)?;
+        }
+    }
+    Ok(())
+}
+
+/// `path` as a person at the working directory would write it.
+pub fn shown(path: &Path) -> PathBuf {
+    let here = env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).to_owned()
+}
+
+fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
+    for (number, document) in yaml::documents(text).into_iter().enumerate() {
+        match document {
+            Ok(document) if document.value.is_null() => {}
+            Ok(document) => {
+                let source = Source { file: file.to_owned(), document: number + 1, line: document.line };
+                take(document.value, &source, objects, findings);
+            }
+            Err(wrong) => findings.push(finding(file, text, number + 1, &wrong)),
+        }
+    }
+}
+
+fn finding(file: &Path, text: &str, document: usize, wrong: &Wrong) -> String {
+    let place = format!("{}:{}:{}", file.display(), wrong.line, wrong.column.max(1));
+    let line = text.lines().nth(wrong.line.saturating_sub(1)).unwrap_or_default();
+    format!("{place} (document {document}): {}\n  {:>4} | {line}", wrong.message, wrong.line)
+}
+
+/// Takes an object, or those of a list.
+fn take(value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
+    let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && value["items"].is_array();
+    if is_list {
+        if let Value::Object(mut list) = value
+            && let Some(Value::Array(items)) = list.remove("items")
+        {
+            items.into_iter().for_each(|item| take(item, source, objects, findings));
+        }
+        return;
+    }
+    match identity(&value) {
+        Ok(()) => objects.push(Object { value, source: source.clone() }),
+        Err(missing) => findings.push(format!("{source} (document {}): {missing}", source.document)),
+    }
+}
+
+fn identity(value: &Value) -> Result<(), String> {
+    if !value.is_object() {
+        return Err("it is no object".into());
+    }
+    for (pointer, name) in [("/apiVersion", "apiVersion"), ("/kind", "kind")] {
+        if value.pointer(pointer).and_then(Value::as_str).is_none_or(str::is_empty) {
+            return Err(format!("it has no {name}"));
+        }
+    }
+    let name = value.pointer("/metadata/name");
+    if value.pointer("/metadata/generateName").is_some() && name.is_none() {
+        return Err("generateName makes another object each time: give it a name".into());
+    }
+    match name {
+        Some(Value::String(name)) if !name.is_empty() => Ok(()),
+        Some(Value::String(_)) | None => Err(format!("this {} has no metadata.name", value["kind"])),
+        Some(other) => Err(format!("metadata.name is {other}, not a text: put it into quotes")),
+    }
+}
+
+fn twice(objects: &[Object], findings: &mut Vec<String>) {
+    let mut seen: BTreeMap<ObjectKey, &Source> = BTreeMap::new();
+    for object in objects {
+        if let Some(first) = seen.insert(object.key(), &object.source) {
+            findings.push(format!("{}: {} stands in {first} already", object.source, object.key()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> (Vec<Object>, Vec<String>) {
+        let (mut objects, mut findings) = (Vec::new(), Vec::new());
+        read_text(Path::new("a.yaml"), text, &mut objects, &mut findings);
+        twice(&objects, &mut findings);
+        (objects, findings)
+    }
+
+    const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: api}\n";
+
+    #[test]
+    fn lists_are_taken_apart() {
+        let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}", SERVICE.replace('\n', "\n  "));
+        let (objects, findings) = of(&list);
+        assert_eq!((objects.len(), findings.len()), (1, 0), "{findings:?}");
+        assert_eq!(objects[0].name(), "api");
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+        let text = format!("{SERVICE}---\na: [\n---\nkind: Service\n---\n{SERVICE}---\n- 1\n");
+        let (objects, findings) = of(&text);
+        assert_eq!(objects.len(), 2);
+        assert_eq!(findings.len(), 4, "{findings:#?}");
+        assert!(findings.iter().any(|f| f.starts_with("a.yaml:7 ") && f.contains("no apiVersion")), "{findings:#?}");
+        assert!(findings.iter().any(|f| f.contains("stands in a.yaml:1 already")), "{findings:#?}");
+    }
+}

@@ -1,0 +1,130 @@
+//! The objects exactly as they are sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::needs::{self, Need};
+use super::wave::{self, Wave};
+use super::{Object, is_namespaced};
+use crate::error::Result;
+use crate::model::{Digest, ObjectKey};
+
+/// Label that holds a Job's name as the manifests have it.
+pub const JOB_LABEL: &str = "hdeploy.dev/job";
+
+/// Objects without holes.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    objects: Vec<Object>,
+}
+
+impl Rendered {
+    pub(super) fn new(objects: Vec<Object>) -> Self {
+        Self { objects }
+    }
+
+    /// The objects in the order of the manifests.
+    pub fn objects(&self) -> &[Object] {
+        &self.objects
+    }
+
+    /// What identifies them.
+    pub fn keys(&self) -> Vec<ObjectKey> {
+        self.objects.iter().map(Object::key).collect()
+    }
+
+    /// Puts objects whose kind only the cluster knows into `namespace` when they name none and need one; then names
+    /// Jobs after their content.
+    pub fn complete(&mut self, namespace: &str, namespaced: impl Fn(&ObjectKey) -> Option<bool>) {
+        for object in &mut self.objects {
+            let key = object.key();
+            if key.namespace.is_none() && is_namespaced(&key).or_else(|| namespaced(&key)) == Some(true) {
+                object.value["metadata"]["namespace"] = json!(namespace);
+            }
+            if object.kind() == "Job" {
+                name_after_content(&mut object.value);
+            }
+        }
+    }
+
+    /// The waves in which the objects are applied.
+    ///
+    /// # Errors
+    /// When the order names what is not there, or runs in a circle.
+    pub fn waves(&self, order: &BTreeMap<String, Vec<String>>) -> Result<Vec<Wave>> {
+        wave::waves(&self.objects, order)
+    }
+
+    /// What pods need and these objects do not provide.
+    pub fn needs(&self) -> Vec<Need> {
+        needs::needs(&self.objects)
+    }
+
+    /// Namespaces that are among the objects.
+    pub fn created_namespaces(&self) -> BTreeSet<&str> {
+        self.objects.iter().filter(|object| object.kind() == "Namespace").map(Object::name).collect()
+    }
+
+    /// The least replicas that an autoscaler allows `key`; `None` when none scales it.
+    pub fn minimum_replicas(&self, key: &ObjectKey) -> Option<i64> {
+        let scales = |object: &&Object| {
+            let target = &object.value["spec"]["scaleTargetRef"];
+            object.kind() == "HorizontalPodAutoscaler"
+                && target["kind"] == key.kind.as_str()
+                && target["name"] == key.name.as_str()
+                && object.key().namespace == key.namespace
+        };
+        let scaler = self.objects.iter().find(scales)?;
+        Some(scaler.value["spec"]["minReplicas"].as_i64().unwrap_or(1))
+    }
+}
+
+/// A Job's template cannot change, so another content is another Job: its name ends in the hash of what it is.
+fn name_after_content(job: &mut Value) {
+    let base = job["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    job["metadata"]["labels"][JOB_LABEL] = json!(base.chars().take(63).collect::<String>());
+    let hash = Digest::of(canonical(job).as_bytes()).short()[..10].to_owned();
+    // The pods of a Job carry its name in a label, which has room for 63 characters.
+    let kept: String = base.chars().take(63 - 11).collect();
+    job["metadata"]["name"] = json!(format!("{}-{hash}", kept.trim_end_matches(['-', '.'])));
+}
+
+/// JSON with sorted keys: the same content gives the same text.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<&String, String> = map.iter().map(|(key, value)| (key, canonical(value))).collect();
+            let fields: Vec<String> = sorted.iter().map(|(key, text)| format!("{key:?}:{text}")).collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Source;
+
+    fn job(name: &str, image: &str) -> Value {
+        let value = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+            "spec": {"template": {"spec": {"containers": [{"image": image}]}}}});
+        let mut rendered =
+            Rendered::new(vec![Object { value, source: Source { file: "a".into(), document: 1, line: 1 } }]);
+        rendered.complete("shop", |_| None);
+        rendered.objects[0].value.clone()
+    }
+
+    #[test]
+    fn a_job_is_named_after_its_content() {
+        let first = job("migrate", "a");
+        assert_eq!(first["metadata"]["name"], job("migrate", "a")["metadata"]["name"]);
+        assert_ne!(first["metadata"]["name"], job("migrate", "b")["metadata"]["name"]);
+        assert!(first["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("migrate-") && name.len() == 18));
+        assert_eq!(first["metadata"]["labels"][JOB_LABEL], "migrate");
+        let long = job(&"x".repeat(70), "a");
+        assert_eq!(long["metadata"]["name"].as_str().map(str::len), Some(63));
+    }
+}

@@ -1,0 +1,3 @@
+//! What a release is made of: pure data about who belongs to whom.
+
+pub mod belongs;
