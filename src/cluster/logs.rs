@@ -11,7 +11,7 @@ use super::request::{Failure, get};
 use crate::error::Result;
 use crate::model::ObjectKey;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 impl Cluster {
     /// Hands every line of a container to `on_line`, from its first one on, until the container has ended or its pod

@@ -111,13 +111,23 @@ fn transient(status: &Status) -> bool {
 fn without_values(status: &Status) -> Status {
     let mut status = status.clone();
     let reason = if status.reason.is_empty() { "the object could not be read" } else { &status.reason };
-    status.message = format!("{reason} (the API server's text is withheld, as it may repeat values)");
+    let place = place(&status.message).map(|place| format!(", at {place}")).unwrap_or_default();
+    status.message = format!("{reason}{place} (the rest is withheld, as it may repeat a Secret's values)");
     for cause in status.details.iter_mut().flat_map(|details| &mut details.causes) {
-        if cause.reason != "FieldManagerConflict" {
+        // These say what is wrong and never what the value was.
+        if !matches!(cause.reason.as_str(), "FieldManagerConflict" | "FieldValueForbidden" | "FieldValueRequired") {
             cause.message = cause.reason.clone();
         }
     }
     status
+}
+
+/// The field in `failed to create typed patch object (shop/s; v1, Kind=Secret): .data.key: expected string, got …`.
+fn place(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("): ")?;
+    let (path, _) = rest.split_once(": ")?;
+    let is_path = path.starts_with('.') && path.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    is_path.then_some(path)
 }
 
 fn conflicts(causes: &[StatusCause]) -> Vec<Conflict> {
@@ -221,5 +231,78 @@ impl Refusal {
             Self::Terminating { .. } => Some(format!("kubectl get {} {}{place} -o yaml", object.kind, object.name)),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// As the API server answers, for an object of `kind`.
+    fn refusal(kind: &str, answer: Value) -> Refusal {
+        Refusal::of(Failure::Status(serde_json::from_value(answer).expect("status")), kind)
+    }
+
+    fn key(kind: &str) -> ObjectKey {
+        ObjectKey { api_version: "v1".into(), kind: kind.into(), namespace: Some("shop".into()), name: "a".into() }
+    }
+
+    #[test]
+    fn a_conflict_names_managers_and_fields() {
+        let cause = |field: &str, manager: &str| {
+            let message = format!("conflict with \"{manager}\" using apps/v1");
+            json!({ "reason": "FieldManagerConflict", "message": message, "field": field })
+        };
+        let causes = [cause(".spec.a", "kubectl-edit"), cause(".spec.b", "kubectl-edit"), cause(".spec.c", "helm")];
+        let found =
+            refusal("Deployment", json!({ "code": 409, "reason": "Conflict", "details": { "causes": causes } }));
+        let error: Error = ApplyError { object: key("Deployment"), refusal: found }.into();
+        assert_eq!(error.message, "Deployment shop/a was not applied: fields of it were set by helm, kubectl-edit");
+        assert_eq!(error.details, [".spec.c is helm's", ".spec.a is kubectl-edit's", ".spec.b is kubectl-edit's"]);
+    }
+
+    #[test]
+    fn an_immutable_template_is_named_without_its_dump() {
+        let message = format!("Invalid value: {{\"env\":\"{}: x\"}}: field is immutable", "CANARY".repeat(40));
+        let causes = json!([{ "reason": "FieldValueInvalid", "message": message, "field": "spec.template" }]);
+        let found = refusal("Job", json!({ "code": 422, "reason": "Invalid", "details": { "causes": causes } }));
+        assert_eq!(found, Refusal::Invalid(vec!["spec.template: field is immutable".to_owned()]));
+    }
+
+    #[test]
+    fn texts_about_secrets_repeat_no_values() {
+        let typed =
+            "failed to create typed patch object (shop/a; v1, Kind=Secret): .data.key: expected string, got &CANARY";
+        let causes = json!([
+            { "reason": "FieldValueInvalid", "message": "Invalid value: \"CANARY\": no", "field": "type" },
+            { "reason": "FieldValueForbidden", "message": "Forbidden: field is immutable", "field": "data" },
+        ]);
+        for answer in [
+            json!({ "code": 500, "message": typed }),
+            json!({ "code": 400, "reason": "BadRequest", "message": "illegal CANARY" }),
+            json!({ "code": 403, "reason": "Forbidden", "message": "CANARY" }),
+            json!({ "code": 422, "reason": "Invalid", "message": "CANARY", "details": { "causes": causes } }),
+        ] {
+            let error: Error = ApplyError { object: key("Secret"), refusal: refusal("Secret", answer) }.into();
+            assert!(!format!("{error:?}").contains("CANARY"), "{error:?}");
+        }
+        assert_eq!(place(typed), Some(".data.key"));
+    }
+
+    #[test]
+    fn kinds_of_refusals_are_told_apart() {
+        let unknown_field = "failed to create typed patch object (shop/a; apps/v1, Kind=Deployment): .spec.x: field not declared in schema";
+        let terminating = json!({ "causes": [{ "reason": "NamespaceTerminating" }] });
+        let namespace = json!({ "kind": "namespaces", "name": "shop" });
+        let of = |answer| refusal("Deployment", answer);
+        assert!(matches!(of(json!({ "code": 500, "message": unknown_field })), Refusal::Malformed(_)));
+        assert!(matches!(of(json!({ "code": 500, "reason": "InternalError" })), Refusal::Unreachable(_)));
+        assert!(matches!(of(json!({ "code": 403, "details": terminating })), Refusal::Terminating { .. }));
+        assert!(matches!(of(json!({ "code": 403 })), Refusal::Forbidden(_)));
+        assert_eq!(of(json!({ "code": 404, "details": namespace })), Refusal::NoNamespace("shop".to_owned()));
+        assert_eq!(of(json!({ "code": 404, "message": "404 page not found" })), Refusal::UnknownKind);
+        assert!(matches!(of(json!({ "code": 409, "reason": "Conflict" })), Refusal::Changed(_)));
+        assert!(matches!(of(json!({ "code": 418 })), Refusal::Other(418, _)));
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn explain(chain: &str) -> (&'static str, &'static str) {
 }
 
 impl Cluster {
-    /// `trying` is a clause such as "cannot list the pods of honeydue".
+    /// `trying` is a clause such as "cannot list the pods of shop".
     pub(super) fn error(&self, trying: &str, failure: Failure) -> Error {
         let server = self.server();
         match failure {

@@ -29,7 +29,7 @@ fn decide(expectation: &Expectation, snapshot: &Snapshot) -> Result<Verdict, Ver
     if status.observed_generation < deployment.metadata.generation {
         return Err(Verdict::Progressing("the controller has not seen the change yet".to_owned()));
     }
-    let sets = ReplicaSets::of(expectation, &spec.template, snapshot);
+    let sets = ReplicaSets::of(&expectation.uid, spec, snapshot);
     rolled_out(spec, status, &sets, snapshot)
 }
 
@@ -41,36 +41,34 @@ struct ReplicaSets<'a> {
 }
 
 impl<'a> ReplicaSets<'a> {
-    fn of(expectation: &Expectation, template: &PodTemplateSpec, snapshot: &'a Snapshot) -> Self {
+    fn of(deployment: &str, spec: &DeploymentSpec, snapshot: &'a Snapshot) -> Self {
         let owned: Vec<&ReplicaSet> =
-            snapshot.replica_sets.iter().filter(|set| owned_by(&set.metadata, &expectation.uid)).collect();
+            snapshot.replica_sets.iter().filter(|set| owned_by(&set.metadata, deployment)).collect();
         // Two can have the same template after a hash collision; the controller takes the older one.
-        let same = owned.iter().copied().filter(|set| has_template(set, template));
+        let same = owned.iter().copied().filter(|set| has_template(set, &spec.template));
         let new = same.min_by_key(|set| set.metadata.creation_timestamp.as_ref().map(|time| time.0));
         let uid = |set: &'a ReplicaSet| set.metadata.uid.as_deref().unwrap_or_default();
         let new_pods = new.map(|set| of_controller(snapshot, uid(set))).unwrap_or_default();
-        let old_pods = snapshot.pods.iter().filter(|pod| is_old(pod, template, new, snapshot)).collect();
+        let old_pods = snapshot.pods.iter().filter(|pod| is_old(pod, deployment, spec, new, snapshot)).collect();
         Self { new, new_pods, old_pods }
     }
 }
 
-/// A pod of this Deployment's selector that another ReplicaSet made. That ReplicaSet may be gone already
-/// (`revisionHistoryLimit: 0`), so that the labels decide and not its owner.
-fn is_old(pod: &Pod, template: &PodTemplateSpec, new: Option<&ReplicaSet>, snapshot: &Snapshot) -> bool {
+/// A pod of this Deployment that another ReplicaSet than `new` made. That ReplicaSet may be gone already
+/// (`revisionHistoryLimit: 0`): then the selector decides.
+fn is_old(pod: &Pod, deployment: &str, spec: &DeploymentSpec, new: Option<&ReplicaSet>, snapshot: &Snapshot) -> bool {
     let Some(owner) = controller(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet") else { return false };
-    let deployment = |set: &ReplicaSet| controller(&set.metadata).map(|owner| owner.uid.clone());
-    let ours = new.and_then(deployment);
-    match snapshot.replica_sets.iter().find(|set| set.metadata.uid.as_deref() == Some(&owner.uid)) {
-        Some(set) => deployment(set) == ours && new.is_some_and(|new| new.metadata.uid != set.metadata.uid),
-        None => shares_labels(pod, template),
+    let is_owner = |set: &ReplicaSet| set.metadata.uid.as_deref() == Some(&owner.uid);
+    match snapshot.replica_sets.iter().find(|set| is_owner(set)) {
+        Some(set) => owned_by(&set.metadata, deployment) && !new.is_some_and(is_owner),
+        None => is_selected(pod, spec),
     }
 }
 
-fn shares_labels(pod: &Pod, template: &PodTemplateSpec) -> bool {
-    let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
-    labels.is_some_and(|labels| {
-        let has = pod.metadata.labels.as_ref();
-        !labels.is_empty() && labels.iter().all(|(name, value)| has.and_then(|has| has.get(name)) == Some(value))
+fn is_selected(pod: &Pod, spec: &DeploymentSpec) -> bool {
+    let own = pod.metadata.labels.as_ref();
+    spec.selector.match_labels.as_ref().is_some_and(|labels| {
+        !labels.is_empty() && labels.iter().all(|(name, value)| own.and_then(|own| own.get(name)) == Some(value))
     })
 }
 

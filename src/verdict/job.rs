@@ -3,7 +3,7 @@
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::{Event, Pod};
 
-use super::pods::of_controller;
+use super::pods::{is_live, of_controller};
 use super::snapshot::Snapshot;
 use super::words::{shortened, troubled};
 use super::{Expectation, Verdict, live};
@@ -49,6 +49,9 @@ fn progress(expectation: &Expectation, status: &JobStatus, snapshot: &Snapshot) 
     }
     if pods.is_empty() {
         return refused_pods(expectation, snapshot).unwrap_or_else(|| "its pod is not there yet".to_owned());
+    }
+    if !pods.iter().any(|pod| is_live(pod)) {
+        return "its pod has ended".to_owned();
     }
     match status.failed.unwrap_or(0) {
         0 => "running".to_owned(),

@@ -252,6 +252,7 @@ fn neither_a_stale_deadline_nor_a_status_of_the_change_before_misleads() {
     let steps: Vec<usize> = settled(&judged).iter().map(|(step, ..)| *step).collect();
     assert_eq!(steps, [1, 3, 5], "the bad releases are the second and the fourth");
     near(&settled(&judged)[1..2], &[(3, 46.84, 1)]);
+    said(&judged, &["1 old pod is still ending", "ContainerCreating", "not ready (Readiness probe failed"]);
     assert!(failures(&judged).is_empty());
 }
 
@@ -259,7 +260,7 @@ fn neither_a_stale_deadline_nor_a_status_of_the_change_before_misleads() {
 fn a_job_settles_when_it_is_complete() {
     let judged = replay("25d-job-ok");
     near(&settled(&judged), &[(1, 5.10, 1)]);
-    said(&judged, &["ContainerCreating", "running"]);
+    said(&judged, &["ContainerCreating", "running", "its pod has ended"]);
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn deployed() -> (Expectation, Snapshot) {
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": { "name": "a", "namespace": "n", "uid": "u", "generation": 4 },
-        "spec": { "replicas": 2, "template": template, "selector": {} }, "status": counts,
+        "spec": { "replicas": 2, "template": template, "selector": { "matchLabels": { "app": "a" } } }, "status": counts,
     });
     let set = json!({
         "metadata": { "name": "a-h", "uid": "s", "generation": 1, "ownerReferences": [owner("Deployment", "u")] },
