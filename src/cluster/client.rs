@@ -1,0 +1,231 @@
+//! Finding the cluster: kubeconfig files, a context, or the service account of the pod that this program runs in.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config as ClientConfig};
+use serde::Deserialize;
+
+use super::discovery::Kinds;
+use super::request::{Failure, get};
+use crate::error::{Error, Result};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A Kubernetes cluster. Clones share the connection, the credentials and what was discovered.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    context: Option<String>,
+    server: String,
+    client: RwLock<Client>,
+    kinds: RwLock<Option<Arc<Kinds>>>,
+}
+
+/// What the API server says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Version {
+    /// For example `v1.34.4+k3s1`.
+    #[serde(rename = "gitVersion")]
+    pub git: String,
+    /// For example `linux/amd64`.
+    #[serde(default)]
+    pub platform: String,
+}
+
+impl Cluster {
+    /// Prepares the connection to the cluster of `context`, or of the kubeconfig's current context, or, without any
+    /// kubeconfig, of the pod's service account. Nothing is sent yet, but an exec plugin of the kubeconfig may run.
+    ///
+    /// # Errors
+    /// No kubeconfig, an unreadable one, an unknown context, or one other than the `expected` one.
+    pub async fn connect(context: Option<&str>, expected: Option<&str>) -> Result<Self> {
+        let (name, config) = configuration(context, expected).await?;
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client = client(config)
+            .map_err(|e| Error::refused(format!("cannot prepare the connection to {server}")).because(e))?;
+        let inner = Inner { context: name, server, client: RwLock::new(client), kinds: RwLock::new(None) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The kubeconfig context in use; `None` inside a pod.
+    pub fn context(&self) -> Option<&str> {
+        self.inner.context.as_deref()
+    }
+
+    /// URL of the API server.
+    pub fn server(&self) -> &str {
+        &self.inner.server
+    }
+
+    /// Asks the API server for its version, once, and waits at most five seconds.
+    ///
+    /// # Errors
+    /// Not reachable, a certificate that cannot be trusted, or credentials that are refused.
+    pub async fn check(&self) -> Result<Version> {
+        let answer = match tokio::time::timeout(CHECK_TIMEOUT, self.once(get("/version"))).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::silent(CHECK_TIMEOUT)),
+        };
+        let answer = answer.map_err(|failure| self.error("cannot use the cluster", failure))?;
+        answer.json().map_err(|failure| self.error("cannot read the version of the cluster", failure))
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.inner.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the credentials again: tokens and certificates of a kubeconfig expire while a deploy runs.
+    pub(super) async fn reload(&self) -> Result<()> {
+        let (_, config) = configuration(self.context(), None).await?;
+        let fresh = client(config)
+            .map_err(|e| Error::refused(format!("cannot renew the credentials for {}", self.server())).because(e))?;
+        *self.inner.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    pub(super) fn known_kinds(&self) -> Option<Arc<Kinds>> {
+        self.inner.kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn remember_kinds(&self, kinds: Arc<Kinds>) {
+        *self.inner.kinds.write().unwrap_or_else(PoisonError::into_inner) = Some(kinds);
+    }
+}
+
+/// The client's own retries are off: they repeat 429, 503 and 504 for minutes and nothing else. Its read timeout is
+/// off too, as it would end watches; every call has its own instead.
+fn client(mut config: ClientConfig) -> Result<Client, kube::Error> {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = None;
+    config.write_timeout = Some(WRITE_TIMEOUT);
+    config.default_retry = false;
+    Client::try_from(config)
+}
+
+async fn configuration(context: Option<&str>, expected: Option<&str>) -> Result<(Option<String>, ClientConfig)> {
+    let Some(kubeconfig) = kubeconfig()? else {
+        return in_cluster(context.or(expected)).map(|config| (None, config));
+    };
+    let name = choose(&kubeconfig, context, expected)?;
+    let options = KubeConfigOptions { context: Some(name.clone()), ..KubeConfigOptions::default() };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| {
+        Error::refused(format!("the kubeconfig's context {name} cannot be used"))
+            .because(e)
+            .hint("kubectl config view --minify shows what it consists of")
+    })?;
+    Ok((Some(name), config))
+}
+
+fn in_cluster(wanted: Option<&str>) -> Result<ClientConfig> {
+    let config = Config::incluster().map_err(|_| no_kubeconfig())?;
+    match wanted {
+        None => Ok(config),
+        Some(name) => Err(Error::refused(format!(
+            "context {name} is wanted, but there is no kubeconfig here, only the service account of this pod"
+        ))
+        .hint("leave the context out of the command line and the configuration, or set KUBECONFIG")),
+    }
+}
+
+fn no_kubeconfig() -> Error {
+    let looked = kubeconfig_files().iter().map(|file| format!("looked at {}", file.display())).collect::<Vec<_>>();
+    Error::refused("no kubeconfig was found, so there is no cluster to talk to")
+        .details(looked)
+        .hint("set KUBECONFIG to the cluster's kubeconfig, on k3s a copy of /etc/rancher/k3s/k3s.yaml")
+}
+
+/// The files as kubectl finds them; several are merged, the first one to say something wins.
+fn kubeconfig_files() -> Vec<PathBuf> {
+    match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {
+        Some(value) => std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect(),
+        None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
+    }
+}
+
+/// Files that do not exist are passed over, as kubectl does.
+fn kubeconfig() -> Result<Option<Kubeconfig>> {
+    let files: Vec<PathBuf> = kubeconfig_files().into_iter().filter(|file| file.exists()).collect();
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let merged = files.iter().try_fold(Kubeconfig::default(), |merged, file| read(file, merged));
+    merged.map(Some)
+}
+
+fn read(file: &std::path::Path, merged: Kubeconfig) -> Result<Kubeconfig> {
+    let unreadable = |e: KubeconfigError| {
+        // The parser quotes the lines around its finding, and those may be credentials.
+        let error = Error::refused(format!("the kubeconfig {} cannot be read", file.display()));
+        let error = match e {
+            KubeconfigError::Parse(_) => error.detail("it is not the YAML of a kubeconfig"),
+            other => error.because(other),
+        };
+        error.hint(format!("kubectl --kubeconfig {} config view", file.display()))
+    };
+    Kubeconfig::read_from(file).and_then(|next| merged.merge(next)).map_err(unreadable)
+}
+
+fn choose(kubeconfig: &Kubeconfig, context: Option<&str>, expected: Option<&str>) -> Result<String> {
+    let names: Vec<&str> = kubeconfig.contexts.iter().map(|context| context.name.as_str()).collect();
+    let current = kubeconfig.current_context.as_deref().filter(|name| !name.is_empty());
+    let Some(name) = context.or(current) else {
+        return Err(Error::refused("the kubeconfig has no current context and none was named")
+            .hint(format!("name one with --context; there is: {}", list(&names))));
+    };
+    if !names.contains(&name) {
+        return Err(Error::refused(format!("the kubeconfig has no context called {name}"))
+            .hint(format!("there is: {}; KUBECONFIG may name the wrong file", list(&names))));
+    }
+    match expected {
+        Some(expected) if expected != name => Err(wrong_context(name, expected)),
+        _ => Ok(name.to_owned()),
+    }
+}
+
+fn wrong_context(name: &str, expected: &str) -> Error {
+    Error::refused(format!("the configuration is for the context {expected}, but {name} is in use"))
+        .hint(format!("run with --context {expected}, or: kubectl config use-context {expected}"))
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { "none at all".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kubeconfig(current: &str) -> Kubeconfig {
+        let context = |name| format!("- name: {name}\n  context: {{cluster: c, user: u}}\n");
+        Kubeconfig::from_yaml(&format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: {current}\ncontexts:\n{}{}",
+            context("home"),
+            context("prod")
+        ))
+        .expect("kubeconfig")
+    }
+
+    #[test]
+    fn the_named_context_goes_before_the_current_one() {
+        assert_eq!(choose(&kubeconfig("home"), None, None).expect("current"), "home");
+        assert_eq!(choose(&kubeconfig("home"), Some("prod"), Some("prod")).expect("named"), "prod");
+    }
+
+    #[test]
+    fn a_context_that_is_unknown_or_not_the_expected_one_is_refused_by_name() {
+        let unknown = choose(&kubeconfig("home"), Some("prdo"), None).expect_err("unknown");
+        assert!(unknown.message.contains("prdo") && unknown.hints[0].contains("home, prod"), "{unknown:?}");
+        let other = choose(&kubeconfig("home"), None, Some("prod")).expect_err("other");
+        assert!(other.message.contains("home") && other.message.contains("prod"), "{other:?}");
+        let none = choose(&kubeconfig("''"), None, None).expect_err("none");
+        assert!(none.hints[0].contains("home, prod"), "{none:?}");
+    }
+}

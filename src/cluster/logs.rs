@@ -1,0 +1,158 @@
+//! What containers write.
+
+use std::time::Duration;
+
+use futures_util::io::{AsyncBufRead, AsyncBufReadExt};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::client::Cluster;
+use super::request::{Failure, get};
+use crate::error::Result;
+use crate::model::ObjectKey;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+impl Cluster {
+    /// Hands every line of a container to `on_line`, from its first one on, until the container has ended or its pod
+    /// is gone. Waits for a container that has not started, and goes on where it stopped when the connection breaks;
+    /// a line is neither lost nor repeated.
+    ///
+    /// # Errors
+    /// Only a lasting refusal: no right, or a container that does not exist.
+    pub async fn follow_logs(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        mut on_line: impl FnMut(&str),
+    ) -> Result<()> {
+        let path = log_path(namespace, pod, container);
+        let mut seen = String::new();
+        loop {
+            let ended = self.ended(namespace, pod, container).await?;
+            match self.stream(&path, &mut seen, &mut on_line).await {
+                Ok(()) if ended => return Ok(()),
+                Err(failure) if failure.code() == Some(404) => return Ok(()),
+                Err(failure) if !worth_another_try(&failure) => {
+                    return Err(self.error(&format!("cannot read the log of {namespace}/{pod}"), failure));
+                }
+                Ok(()) | Err(_) => sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    /// The last `lines` lines that a container has written; those of its previous run with `previous`. Empty when
+    /// there are none.
+    pub async fn last_lines(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        previous: bool,
+        lines: u32,
+    ) -> Result<Vec<String>> {
+        let path = format!("{}&tailLines={lines}&previous={previous}", log_path(namespace, pod, container));
+        match self.once(get(&path)).await {
+            Ok(answer) => Ok(String::from_utf8_lossy(&answer.body).lines().map(str::to_owned).collect()),
+            Err(failure) if matches!(failure.code(), Some(400 | 404)) => Ok(Vec::new()),
+            Err(failure) => Err(self.error(&format!("cannot read the log of {namespace}/{pod}"), failure)),
+        }
+    }
+
+    async fn stream(&self, path: &str, seen: &mut String, on_line: &mut impl FnMut(&str)) -> Result<(), Failure> {
+        // The server knows seconds only: lines of the last second come again and are passed over.
+        let since = since(seen);
+        let request = get(&format!("{path}&follow=true&timestamps=true{since}"));
+        let reader = self.client().request_stream(request).await?;
+        lines(reader, seen, on_line).await
+    }
+
+    async fn ended(&self, namespace: &str, pod: &str, container: &str) -> Result<bool> {
+        let key = ObjectKey {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            namespace: Some(namespace.into()),
+            name: pod.into(),
+        };
+        Ok(self.get(&key).await?.is_none_or(|pod| has_ended(&pod, container)))
+    }
+}
+
+async fn lines(reader: impl AsyncBufRead, seen: &mut String, on_line: &mut impl FnMut(&str)) -> Result<(), Failure> {
+    let (mut reader, mut line, resumed) = (std::pin::pin!(reader), Vec::new(), seen.clone());
+    while reader.read_until(b'\n', &mut line).await.map_err(|e| Failure::Transport(e.to_string()))? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        let (time, text) = text.trim_end_matches(['\r', '\n']).split_once(' ').unwrap_or((text.trim_end(), ""));
+        if time > resumed.as_str() {
+            time.clone_into(seen);
+            on_line(text);
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+/// The second of `time`, which the kubelet writes with nine decimals in its own time zone.
+fn since(time: &str) -> String {
+    let Some((second, rest)) = time.split_at_checked(19) else { return String::new() };
+    let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    format!("&sinceTime={second}{}", zone.replace('+', "%2B"))
+}
+
+fn log_path(namespace: &str, pod: &str, container: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}")
+}
+
+/// 400 is also the answer for a container that is still being created.
+fn worth_another_try(failure: &Failure) -> bool {
+    match failure {
+        Failure::Status(status) if status.code == 400 => status.message.contains("waiting to start"),
+        // A kubelet that cannot be reached is a 500 without a reason.
+        Failure::Status(status) => status.code >= 500 || status.code == 429,
+        Failure::Transport(_) => failure.is_transient(),
+    }
+}
+
+fn has_ended(pod: &Value, container: &str) -> bool {
+    let over = matches!(pod.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"));
+    let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"]
+        .into_iter()
+        .filter_map(|list| pod.pointer(list)?.as_array())
+        .flatten();
+    let mut ended = statuses
+        .filter(|status| status.get("name").and_then(Value::as_str) == Some(container))
+        .map(|status| status.pointer("/state/terminated").is_some());
+    over || ended.next().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn lines_that_come_again_are_passed_over() {
+        let text = "2026-01-01T00:00:01.1Z one\n2026-01-01T00:00:01.2Z two\n2026-01-01T00:00:02.1Z\n";
+        let (mut seen, mut got) = ("2026-01-01T00:00:01.1Z".to_owned(), Vec::new());
+        lines(text.as_bytes(), &mut seen, &mut |line| got.push(line.to_owned())).await.expect("lines");
+        assert_eq!(got, ["two", ""]);
+        assert_eq!(seen, "2026-01-01T00:00:02.1Z");
+    }
+
+    #[test]
+    fn reading_goes_on_from_the_second_of_the_last_line() {
+        assert_eq!(since("2026-01-01T00:00:01.123456789Z"), "&sinceTime=2026-01-01T00:00:01Z");
+        assert_eq!(since("2026-01-01T00:00:01.123456789+02:00"), "&sinceTime=2026-01-01T00:00:01%2B02:00");
+        assert_eq!(since(""), "");
+    }
+
+    #[test]
+    fn a_container_has_ended_when_it_or_its_pod_has() {
+        let pod = json!({ "status": { "phase": "Running", "containerStatuses": [
+            { "name": "a", "state": { "terminated": {} } }, { "name": "b", "state": { "running": {} } },
+        ] } });
+        assert!(has_ended(&pod, "a") && !has_ended(&pod, "b"));
+        assert!(has_ended(&json!({ "status": { "phase": "Failed" } }), "a"));
+    }
+}

@@ -1,0 +1,244 @@
+//! Sending requests: with a timeout each, with retries where a retry can help, and with the warnings that the API
+//! server puts into response headers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use kube::client::Body;
+use kube::core::Status;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::client::Cluster;
+
+pub(super) type Request = http::Request<Vec<u8>>;
+
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+const RETRY_FOR: Duration = Duration::from_mins(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A successful answer.
+pub(super) struct Answer {
+    pub body: Bytes,
+    /// Texts of the `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// Why there is no successful answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No answer, or one that is not the API server's. The chain of causes, outermost first.
+    Transport(String),
+    /// The API server's own refusal.
+    Status(Box<Status>),
+}
+
+impl Answer {
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        // The parser's message would quote the body.
+        serde_json::from_slice(&self.body).map_err(|e| {
+            Failure::Transport(format!(
+                "the answer is not what an API server sends (line {}, {:?})",
+                e.line(),
+                e.classify()
+            ))
+        })
+    }
+}
+
+impl Failure {
+    pub fn silent(after: Duration) -> Self {
+        Self::Transport(format!("no answer within {} s", after.as_secs()))
+    }
+
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Transport(_) => None,
+            Self::Status(status) => Some(status.code),
+        }
+    }
+
+    /// The path itself is unknown to the API server: its kind is not served (any more, or yet).
+    pub fn is_unserved_path(&self) -> bool {
+        matches!(self, Self::Status(status) if status.code == 404 && status.message == "404 page not found")
+    }
+
+    /// Whether the same request may succeed a little later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Transport(chain) => !super::trouble::is_lasting(chain),
+            Self::Status(status) => match status.code {
+                429 | 502..=504 => true,
+                409 => status.message.contains("resourcequotas"),
+                500 => status.reason == "InternalError" || status.message.contains("etcdserver:"),
+                _ => false,
+            },
+        }
+    }
+
+    fn pause(&self, usual: Duration) -> Duration {
+        match self {
+            Self::Status(status) => {
+                let asked = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+                usual.max(Duration::from_secs(asked.into())).min(LONGEST_PAUSE)
+            }
+            Self::Transport(_) => usual,
+        }
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Status(status),
+            other => Self::Transport(chain(&other)),
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !texts.iter().any(|said| said.contains(&text)) {
+            texts.push(text);
+        }
+        next = cause.source();
+    }
+    texts.join(": ")
+}
+
+/// A GET of `path`, which may carry a query.
+pub(super) fn get(path: &str) -> Request {
+    bare(Method::GET, path, None)
+}
+
+/// A POST of `body` as JSON.
+pub(super) fn post(path: &str, body: &serde_json::Value) -> Request {
+    bare(Method::POST, path, Some(body))
+}
+
+/// A DELETE with `body` as its options.
+pub(super) fn delete(path: &str, body: &serde_json::Value) -> Request {
+    bare(Method::DELETE, path, Some(body))
+}
+
+fn bare(method: Method, path: &str, body: Option<&serde_json::Value>) -> Request {
+    let mut request = Request::new(body.map(|body| body.to_string().into_bytes()).unwrap_or_default());
+    *request.method_mut() = method;
+    // Paths are made of names that the API server gave or accepted; any other becomes the root, which answers 404.
+    *request.uri_mut() = path.parse().unwrap_or_default();
+    let json = http::HeaderValue::from_static("application/json");
+    request.headers_mut().insert(http::header::CONTENT_TYPE, json.clone());
+    request.headers_mut().insert(http::header::ACCEPT, json);
+    request
+}
+
+impl Cluster {
+    /// Sends `request` until it succeeds, is refused for good, or a minute has passed.
+    pub(super) async fn call(&self, request: Request) -> Result<Answer, Failure> {
+        let end = Instant::now() + RETRY_FOR;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failure = match self.once(request.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let wait = failure.pause(pause);
+            if !failure.is_transient() || Instant::now() + wait > end {
+                return Err(failure);
+            }
+            sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Sends `request` once; with fresh credentials a second time when the first ones are refused.
+    pub(super) async fn once(&self, request: Request) -> Result<Answer, Failure> {
+        match self.attempt(request.clone()).await {
+            Err(failure) if failure.code() == Some(401) && self.reload().await.is_ok() => self.attempt(request).await,
+            result => result,
+        }
+    }
+
+    async fn attempt(&self, request: Request) -> Result<Answer, Failure> {
+        let patience = if request.method() == Method::GET { READ_TIMEOUT } else { WRITE_TIMEOUT };
+        timeout(patience, self.exchange(request)).await.unwrap_or(Err(Failure::silent(patience)))
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Answer, Failure> {
+        let response = self.client().send(request.map(Body::from)).await?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect_bytes().await?;
+        if !parts.status.is_success() {
+            return Err(Failure::Status(Box::new(status(parts.status.as_u16(), &body))));
+        }
+        Ok(Answer { body, warnings: warnings(&parts.headers) })
+    }
+}
+
+/// The API server's `Status`; proxies and unknown paths answer with plain text instead.
+fn status(code: u16, body: &[u8]) -> Status {
+    let mut status = serde_json::from_slice(body).unwrap_or_else(|_| {
+        let text: String = String::from_utf8_lossy(body).trim().chars().take(200).collect();
+        Status::failure(&text, "")
+    });
+    status.code = code;
+    status
+}
+
+fn warnings(headers: &http::HeaderMap) -> Vec<String> {
+    headers.get_all(http::header::WARNING).iter().filter_map(|value| warning(value.to_str().ok()?)).collect()
+}
+
+/// The text of `299 - "text"`, as RFC 7234 writes it.
+fn warning(header: &str) -> Option<String> {
+    let (_, quoted) = header.split_once('"')?;
+    let (text, _) = quoted.rsplit_once('"')?;
+    Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: u16, reason: &str, message: &str) -> Failure {
+        Failure::Status(Box::new(Status { code, ..Status::failure(message, reason) }))
+    }
+
+    #[test]
+    fn only_what_can_pass_by_itself_is_tried_again() {
+        for (code, reason, message, transient) in [
+            (429, "TooManyRequests", "", true),
+            (503, "", "apiserver not ready", true),
+            (500, "InternalError", "failed calling webhook", true),
+            (500, "", "etcdserver: request timed out", true),
+            (500, "", "failed to create typed patch object (/g; apps/v1, Kind=Deployment): .spec.x", false),
+            (409, "Conflict", "Operation cannot be fulfilled on resourcequotas \"q\": modified", true),
+            (409, "Conflict", "Apply failed with 1 conflict", false),
+            (404, "NotFound", "", false),
+            (422, "Invalid", "", false),
+        ] {
+            assert_eq!(failure(code, reason, message).is_transient(), transient, "{code} {reason} {message}");
+        }
+        assert!(Failure::Transport("Connection refused".to_owned()).is_transient());
+        assert!(!Failure::Transport("invalid peer certificate: UnknownIssuer".to_owned()).is_transient());
+    }
+
+    #[test]
+    fn warnings_are_taken_out_of_their_quotes() {
+        let header = r#"299 - "would violate PodSecurity \"restricted:latest\": x""#;
+        assert_eq!(warning(header).as_deref(), Some(r#"would violate PodSecurity "restricted:latest": x"#));
+        assert_eq!(warning("299"), None);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_status_keeps_its_code_and_text() {
+        let status = status(404, b"404 page not found\n");
+        assert!(Failure::Status(Box::new(status)).is_unserved_path());
+    }
+}

@@ -1,0 +1,183 @@
+//! Following a namespace.
+//!
+//! Every kind is listed, then watched for ten seconds from what was listed, and so on. A connection that dies
+//! silently, an event that was lost or a resourceVersion that is too old (410) cannot hide a change for longer.
+
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
+use kube::core::params::{ListParams, WatchParams};
+use kube::core::{ObjectList, Request as Paths, Resource, WatchEvent};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::client::Cluster;
+use super::request::Failure;
+use super::trouble::explain;
+use crate::verdict::{Kept, Snapshot};
+
+/// One round of watching, on the server's side, in seconds.
+const ROUND: u32 = 10;
+/// The server ends a round by itself; it gets this much longer.
+const ROUND_PATIENCE: Duration = Duration::from_secs(12);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const KINDS: usize = 8;
+
+/// A namespace that is being followed. Clones see the same; watching ends with the last one.
+#[derive(Clone)]
+pub struct Watch {
+    state: watch::Receiver<State>,
+    _tasks: Arc<JoinSet<()>>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    snapshot: Arc<Snapshot>,
+    /// One per kind.
+    health: [Health; KINDS],
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Health {
+    #[default]
+    Unlisted,
+    Current,
+    Broken(String),
+}
+
+/// What a kind needs to be followed.
+trait Followed: Kept + Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static {}
+impl<K> Followed for K where
+    K: Kept + Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+}
+
+impl Cluster {
+    /// Follows the workloads of `namespace`, their pods, claims and events, until the last [`Watch`] is dropped.
+    pub fn watch(&self, namespace: &str) -> Watch {
+        let (sender, state) = watch::channel(State::default());
+        let mut tasks = JoinSet::new();
+        let follower =
+            |slot| Follower { cluster: self.clone(), namespace: namespace.into(), sender: sender.clone(), slot };
+        tasks.spawn(follower(0).follow::<Deployment>());
+        tasks.spawn(follower(1).follow::<StatefulSet>());
+        tasks.spawn(follower(2).follow::<DaemonSet>());
+        tasks.spawn(follower(3).follow::<ReplicaSet>());
+        tasks.spawn(follower(4).follow::<Pod>());
+        tasks.spawn(follower(5).follow::<Job>());
+        tasks.spawn(follower(6).follow::<Event>());
+        tasks.spawn(follower(7).follow::<PersistentVolumeClaim>());
+        Watch { state, _tasks: Arc::new(tasks) }
+    }
+}
+
+impl Watch {
+    /// Waits until something is different from what this clone saw last.
+    pub async fn changed(&mut self) {
+        if self.state.changed().await.is_err() {
+            // The senders live as long as the tasks, and those as long as this.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// What is known now. Judge by it only while [`Watch::synced`].
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.borrow().snapshot.clone()
+    }
+
+    /// Whether every kind was listed and none has lost its connection since.
+    pub fn synced(&self) -> bool {
+        self.state.borrow().health.iter().all(|health| *health == Health::Current)
+    }
+
+    /// Why [`Watch::synced`] is false: nothing while the first lists are under way.
+    pub fn trouble(&self) -> Option<String> {
+        self.state.borrow().health.iter().find_map(|health| match health {
+            Health::Broken(text) => Some(text.clone()),
+            Health::Unlisted | Health::Current => None,
+        })
+    }
+}
+
+struct Follower {
+    cluster: Cluster,
+    namespace: String,
+    sender: watch::Sender<State>,
+    slot: usize,
+}
+
+impl Follower {
+    async fn follow<K: Followed>(self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.round::<K>().await {
+                Ok(()) => pause = FIRST_PAUSE,
+                // The next list mends it: the resourceVersion was too old.
+                Err(failure) if failure.code() == Some(410) => {}
+                Err(failure) => {
+                    self.broken::<K>(failure).await;
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn round<K: Followed>(&self) -> Result<(), Failure> {
+        let paths = Paths::new(K::url_path(&(), Some(&self.namespace)));
+        let request = paths.list(&ListParams::default()).map_err(|e| Failure::Transport(e.to_string()))?;
+        let list: ObjectList<K> = self.cluster.once(request).await?.json()?;
+        let version = list.metadata.resource_version.clone().unwrap_or_default();
+        self.tell(|snapshot| snapshot.replace(list.items));
+        let params = WatchParams::default().timeout(ROUND);
+        let request = paths.watch(&params, &version).map_err(|e| Failure::Transport(e.to_string()))?;
+        timeout(ROUND_PATIENCE, self.events::<K>(request)).await.unwrap_or(Err(Failure::silent(ROUND_PATIENCE)))
+    }
+
+    async fn events<K: Followed>(&self, request: http::Request<Vec<u8>>) -> Result<(), Failure> {
+        let mut events = pin!(self.cluster.client().request_events::<K>(request).await?);
+        while let Some(event) = events.try_next().await? {
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => self.tell(|s| s.put(object)),
+                WatchEvent::Deleted(object) => self.tell(|s| s.remove(&object)),
+                WatchEvent::Bookmark(_) => {}
+                WatchEvent::Error(status) => return Err(Failure::Status(status)),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Snapshot)) {
+        self.sender.send_modify(|state| {
+            change(Arc::make_mut(&mut state.snapshot));
+            state.health[self.slot] = Health::Current;
+        });
+    }
+
+    async fn broken<K: Followed>(&self, failure: Failure) {
+        if failure.code() == Some(401) {
+            // What cannot be renewed now is tried again with the next round.
+            let _ = self.cluster.reload().await;
+        }
+        let why = match failure {
+            Failure::Transport(chain) => explain(&chain).0.to_owned(),
+            Failure::Status(status) => format!("the API server answered {} {}", status.code, status.message),
+        };
+        let text = format!("the {} of {} cannot be followed: {why}", K::plural(&()), self.namespace);
+        self.sender.send_if_modified(|state| {
+            let health = Health::Broken(text);
+            let different = state.health[self.slot] != health;
+            state.health[self.slot] = health;
+            different
+        });
+    }
+}
