@@ -8,6 +8,9 @@ use crate::manifest::{Rendered, WaveKind};
 use crate::plan::request::Request;
 use crate::stage::{self, Context};
 
+/// How long the API server may take to serve a kind whose definition it has accepted.
+const KINDS_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Deploys what `context.config` describes.
 ///
 /// # Errors
@@ -27,7 +30,7 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     run.end(Stage::Build);
 
     run.begin(Stage::Pin);
-    let rendered = stage::draft::pin(context, draft, &images)?;
+    let rendered = stage::draft::pin(context, draft, &images).await?;
     stage::preflight::dry_run(context, request, &rendered).await?;
     run.end(Stage::Pin);
 
@@ -54,7 +57,7 @@ async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run
         let applied = stage::apply::wave(context, request, rendered, &wave).await?;
         applied.iter().for_each(|object| run.count(object.outcome));
         if wave.kind == WaveKind::CustomResourceDefinitions {
-            context.cluster.established(&wave.keys()).await?;
+            context.cluster.wait_for_kinds(&rendered.keys(), KINDS_PATIENCE).await?;
         }
         stage::settle::settle(context, &mut watches, &applied).await?;
     }

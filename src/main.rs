@@ -1,4 +1,4 @@
-//! The program: parse, run, exit code.
+//! hdeploy, the program: parse, run, exit code.
 
 use std::process::ExitCode;
 

@@ -2,7 +2,6 @@
 
 pub mod all;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -53,10 +52,7 @@ fn dispatch(cli: Cli, redactor: &Redactor) -> Result<()> {
 }
 
 fn help() -> Result<()> {
-    let mut command = Cli::command();
-    let text = command.render_help();
-    let styled = std::io::stdout().is_terminal();
-    ui::print(&if styled { text.ansi().to_string() } else { text.to_string() });
+    let _ = Cli::command().print_help();
     Ok(())
 }
 

@@ -66,6 +66,14 @@ impl Rendered {
         self.objects.iter().filter(|object| object.kind() == "Namespace").map(Object::name).collect()
     }
 
+    /// Whether a CustomResourceDefinition among the objects defines the kind of `key`.
+    pub fn defines(&self, key: &ObjectKey) -> bool {
+        self.objects.iter().filter(|object| object.kind() == "CustomResourceDefinition").any(|object| {
+            let spec = &object.value["spec"];
+            spec["group"] == key.group() && spec["names"]["kind"] == key.kind.as_str()
+        })
+    }
+
     /// The least replicas that an autoscaler allows `key`; `None` when none scales it.
     pub fn minimum_replicas(&self, key: &ObjectKey) -> Option<i64> {
         let scales = |object: &&Object| {

@@ -3,7 +3,7 @@
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::cluster::{ApplyError, ApplyOptions};
+use crate::cluster::{self, ApplyError, ApplyOptions, Conflict, Refusal};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Applied, Event};
 use crate::manifest::{Object, Rendered, Wave};
@@ -68,9 +68,9 @@ async fn one(
     context.wrote.set();
     let answer = match rendered.minimum_replicas(&key) {
         Some(minimum) => scaled(context, object, minimum, options).await,
-        None => context.cluster.apply(&object.value, options).await,
+        None => accepted(context, &object.value, options).await.map_err(|error| error.to_string()),
     };
-    let answer = answer.map_err(|error| format!("{}: {error}", object.source))?;
+    let answer = answer.map_err(|why| format!("{}: {why}", object.source))?;
     context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
     for warning in answer.warnings {
         context.events.warn(key.to_string(), warning);
@@ -84,17 +84,35 @@ async fn scaled(
     object: &Object,
     minimum: i64,
     options: ApplyOptions,
-) -> Result<crate::cluster::AppliedObject, ApplyError> {
+) -> Result<cluster::AppliedObject, String> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let live = context.cluster.get(&object.key()).await.map_err(|error| ApplyError::other(&object.key(), &error))?;
+        let live = context.cluster.get(&object.key()).await.map_err(|error| error.to_string())?;
         let replicas = live.as_ref().and_then(|live| live.pointer("/spec/replicas")).cloned();
         let mut value = object.value.clone();
         value["spec"]["replicas"] = replicas.unwrap_or_else(|| json!(minimum));
-        match context.cluster.apply(&value, options).await {
-            Err(ApplyError::Conflict { .. }) if tries < REPLICA_RACES => {}
-            answer => return answer,
+        match accepted(context, &value, options).await {
+            Err(ApplyError { refusal: Refusal::Conflict(_), .. }) if tries < REPLICA_RACES => {}
+            answer => return answer.map_err(|error| error.to_string()),
         }
     }
+}
+
+/// Applies `value`. Fields that only an earlier `kubectl apply` of the same manifests has set are taken over.
+pub async fn accepted(
+    context: &Context,
+    value: &Value,
+    options: ApplyOptions,
+) -> Result<cluster::AppliedObject, ApplyError> {
+    match context.cluster.apply(value, options).await {
+        Err(ApplyError { refusal: Refusal::Conflict(conflicts), .. }) if conflicts.iter().all(from_kubectl_apply) => {
+            context.cluster.apply(value, ApplyOptions { force: true, ..options }).await
+        }
+        answer => answer,
+    }
+}
+
+fn from_kubectl_apply(conflict: &Conflict) -> bool {
+    conflict.manager == "kubectl-client-side-apply"
 }

@@ -1,8 +1,11 @@
 //! Manifests become a draft with holes for images, and then the objects as they are sent.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Result};
 use crate::manifest::{Draft, Rendered, read};
 use crate::release::belongs;
+use crate::model::{ObjectKey, ServiceName};
 use crate::plan::request::Request;
 use crate::stage::Context;
 use crate::stage::build::Images;
@@ -37,7 +40,7 @@ pub fn read(context: &Context, request: &Request) -> Result<Draft> {
 
 fn known_services(context: &Context, request: &Request) -> Result<()> {
     let services = &context.config.services;
-    let unknown = |name: &&crate::model::ServiceName| context.config.service(name).is_none();
+    let unknown = |name: &&ServiceName| context.config.service(name).is_none();
     let details: Vec<String> = request
         .only
         .iter()
@@ -60,9 +63,12 @@ fn known_services(context: &Context, request: &Request) -> Result<()> {
 }
 
 /// Fills the holes and decides the namespace of every object whose kind only the cluster knows.
-pub fn pin(context: &Context, draft: Draft, images: &Images) -> Result<Rendered> {
+pub async fn pin(context: &Context, draft: Draft, images: &Images) -> Result<Rendered> {
     let mut rendered = draft.pin(images)?;
-    let namespace = &context.config.namespace;
-    rendered.complete(namespace, |key| context.cluster.is_namespaced(key));
+    let keys = rendered.keys();
+    let found = context.cluster.resolve_kinds(&keys).await?;
+    let scopes: BTreeMap<ObjectKey, bool> =
+        keys.into_iter().zip(found).filter_map(|(key, kind)| Some((key, kind?.namespaced))).collect();
+    rendered.complete(&context.config.namespace, |key| scopes.get(key).copied());
     Ok(rendered)
 }

@@ -1,107 +1,153 @@
-//! Gate Jobs: each content runs once, and nothing goes on before it has completed.
+//! Gate Jobs: each content runs once, and nothing behind it goes on before it has completed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::cluster::ApplyOptions;
+use crate::cluster::{ApplyOptions, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Applied, Event, Progress};
 use crate::manifest::Object;
 use crate::model::ObjectKey;
-use crate::stage::Context;
 use crate::stage::settle::{Watches, kubectl};
-use crate::verdict::{JobVerdict, judge_job};
+use crate::stage::{Context, apply};
+use crate::verdict::{Expectation, Snapshot, Verdict, judge_job};
 
 /// How long the pods of a deleted Job may take to go: longer than any sensible grace period.
 const GONE: Duration = Duration::from_secs(300);
+/// How long the last lines of a pod that has ended may take to arrive.
+const LAST_LINES: Duration = Duration::from_secs(3);
 
 /// Runs the Job, attaches to it when it is running already, or passes at once when it has completed before.
 ///
 /// # Errors
-/// When it fails: no workload was touched by this wave then.
+/// When it fails, or has not ended in time: no workload behind it was touched then.
 pub async fn run(context: &Context, watches: &mut Watches, job: &Object) -> Result<Applied> {
     let key = job.key();
     let started = Instant::now();
-    let how = match state(context.cluster.get(&key).await?.as_ref()) {
-        State::Complete => {
+    let live = context.cluster.get(&key).await?;
+    let (live, how) = match live {
+        Some(live) if holds(&live, &["Complete"]) => {
             context.events.send(Event::GateStarted { job: key, how: "already complete".into() });
             return Ok(Applied::Unchanged);
         }
-        State::Active => "attached to the one that runs",
-        State::Failed(uid) => {
-            context.wrote.set();
-            context.cluster.delete(&key, Some(&uid)).await?;
-            context.cluster.wait_gone(&key, &uid, GONE).await?;
-            create(context, job).await?;
-            "started again, after it had failed"
+        Some(live) if holds(&live, &["Failed", "FailureTarget"]) => {
+            delete(context, &key, &live).await?;
+            (create(context, job).await?, "started again, after it had failed")
         }
-        State::Absent => {
-            create(context, job).await?;
-            "started"
-        }
+        Some(live) => (live, "attached to the one that runs"),
+        None => (create(context, job).await?, "started"),
     };
     context.events.send(Event::GateStarted { job: key.clone(), how: how.into() });
-    await_end(context, watches, &key, started).await?;
+    let expectation = Expectation::of(&live)
+        .ok_or_else(|| Error::new(Kind::Unknown, format!("the API server answered no whole object for {key}")))?;
+    let watch = watches.of(key.namespace.as_deref().unwrap_or_default());
+    await_end(context, watch, &expectation, started).await?;
     context.events.send(Event::GatePassed { job: key, elapsed: started.elapsed() });
     Ok(Applied::Created)
 }
 
-enum State {
-    Absent,
-    Active,
-    Complete,
-    Failed(String),
+fn holds(job: &Value, conditions: &[&str]) -> bool {
+    let found = |condition: &Value| {
+        condition["status"] == "True" && condition["type"].as_str().is_some_and(|kind| conditions.contains(&kind))
+    };
+    job["status"]["conditions"].as_array().into_iter().flatten().any(found)
 }
 
-fn state(live: Option<&Value>) -> State {
-    let Some(live) = live else { return State::Absent };
-    match judge_job(live) {
-        JobVerdict::Complete => State::Complete,
-        JobVerdict::Failed(_) => State::Failed(live["metadata"]["uid"].as_str().unwrap_or_default().to_owned()),
-        JobVerdict::Progressing(_) => State::Active,
-    }
-}
-
-async fn create(context: &Context, job: &Object) -> Result<()> {
+async fn delete(context: &Context, key: &ObjectKey, live: &Value) -> Result<()> {
+    let uid = live["metadata"]["uid"].as_str();
     context.wrote.set();
-    let options = ApplyOptions { dry_run: false, force: false };
-    match context.cluster.apply(&job.value, options).await {
-        Ok(_) => Ok(()),
+    context.cluster.delete(key, uid).await?;
+    context.cluster.wait_gone(key, uid, GONE).await
+}
+
+async fn create(context: &Context, job: &Object) -> Result<Value> {
+    context.wrote.set();
+    match apply::accepted(context, &job.value, ApplyOptions { dry_run: false, force: false }).await {
+        Ok(applied) => {
+            context.events.send(Event::ObjectApplied { object: job.key(), outcome: applied.outcome });
+            Ok(applied.value)
+        }
         Err(error) => Err(Error::new(Kind::Stranded, format!("{}: {error}", job.source))
             .hint("mend the cause and run the same command again")),
     }
 }
 
-async fn await_end(context: &Context, watches: &mut Watches, key: &ObjectKey, started: Instant) -> Result<()> {
-    let namespace = key.namespace.clone().unwrap_or_default();
-    let logs = context.cluster.follow_job(key, {
-        let (events, job) = (context.events.clone(), key.clone());
-        move |line| events.send(Event::JobLog { job: job.clone(), line })
-    });
-    let watch = watches.of(&namespace).await?;
-    let mut why = String::new();
+async fn await_end(context: &Context, watch: &mut Watch, job: &Expectation, started: Instant) -> Result<()> {
+    let mut logs = Logs::default();
+    let mut said = String::new();
     loop {
-        match watch.snapshot().job(key) {
-            Some(JobVerdict::Complete) => {
+        let snapshot = watch.snapshot();
+        logs.follow(context, job, &snapshot);
+        let verdict = if watch.synced() { judge_job(job, &snapshot) } else { Verdict::Progressing(said.clone()) };
+        match verdict {
+            Verdict::Settled { .. } => {
                 logs.finish().await;
                 return Ok(());
             }
-            Some(JobVerdict::Failed(reason)) => {
+            Verdict::Failed(why) | Verdict::Superseded(why) => {
                 logs.finish().await;
-                return Err(failed(key, &reason));
+                return Err(failed(&job.key, &why));
             }
-            Some(JobVerdict::Progressing(now)) if now != why => {
-                why.clone_from(&now);
-                context.events.progress(Progress::Waiting { object: key.clone(), why: now });
+            Verdict::Progressing(why) if why != said => {
+                context.events.progress(Progress::Waiting { object: job.key.clone(), why: why.clone() });
+                said = why;
             }
-            Some(JobVerdict::Progressing(_)) | None => {}
+            Verdict::Progressing(_) => {}
         }
         if timeout_at(started + context.config.settle_timeout, watch.changed()).await.is_err() {
-            return Err(failed(key, &format!("it has not ended in time: {why}")));
+            logs.finish().await;
+            return Err(match watch.trouble() {
+                Some(trouble) => Error::new(Kind::Unknown, format!("contact was lost: {trouble}")),
+                None => failed(&job.key, &format!("it has not ended in time; {said}")),
+            });
         }
     }
+}
+
+/// The logs of a Job's pods, each followed once.
+#[derive(Default)]
+struct Logs {
+    followed: BTreeSet<String>,
+    tasks: JoinSet<()>,
+}
+
+impl Logs {
+    fn follow(&mut self, context: &Context, job: &Expectation, snapshot: &Snapshot) {
+        for pod in snapshot.pods.iter().filter(|pod| belongs(pod, job)) {
+            let name = pod.metadata.name.clone().unwrap_or_default();
+            if self.followed.insert(name.clone()) {
+                let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+                containers.for_each(|container| self.spawn(context, job, &name, &container.name));
+            }
+        }
+    }
+
+    fn spawn(&mut self, context: &Context, job: &Expectation, pod: &str, container: &str) {
+        let (context, job) = (context.clone(), job.key.clone());
+        let (pod, container) = (pod.to_owned(), container.to_owned());
+        self.tasks.spawn(async move {
+            let namespace = job.namespace.clone().unwrap_or_default();
+            let say = |line: &str| context.events.send(Event::JobLog { job: job.clone(), line: line.to_owned() });
+            if let Err(error) = context.cluster.follow_logs(&namespace, &pod, &container, say).await {
+                context.events.warn(job.name.clone(), format!("its log cannot be read: {error}"));
+            }
+        });
+    }
+
+    /// Waits a moment for the last lines: what is waited for has ended, but its log may still be on the way.
+    async fn finish(mut self) {
+        let rest = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = timeout(LAST_LINES, rest).await;
+    }
+}
+
+fn belongs(pod: &Pod, job: &Expectation) -> bool {
+    pod.metadata.owner_references.iter().flatten().any(|owner| owner.uid == job.uid)
 }
 
 fn failed(key: &ObjectKey, why: &str) -> Error {

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
-use crate::cluster::{ApplyError, ApplyOptions};
+use crate::cluster::{ApplyError, ApplyOptions, Refusal};
 use crate::config::Service;
 use crate::docker::{self, Docker};
 use crate::error::{Error, Result};
 use crate::manifest::needs::Need;
-use crate::manifest::{Draft, Object, Rendered};
-use crate::model::{Digest, ObjectKey, PinnedImage};
+use crate::manifest::{Draft, Rendered};
+use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName};
 use crate::plan::intent::Intent;
 use crate::plan::request::Request;
 use crate::stage::build::Images;
 use crate::stage::survey::Survey;
-use crate::stage::{Context, draft as drafts};
+use crate::stage::{Context, apply, draft as drafts};
 
 /// How many requests to the API server are under way at once.
 const CONCURRENT: usize = 12;
@@ -93,8 +93,7 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
 
 async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<()> {
     context.cluster.check().await?;
-    context.cluster.discover(draft.objects().iter().map(|object| object.key())).await?;
-    let rendered = drafts::pin(context, draft.clone(), &provisional(context, survey))?;
+    let rendered = drafts::pin(context, draft.clone(), &provisional(context, survey)).await?;
     let (rights, needs, accepted) = tokio::join!(
         rights(context, &rendered),
         provided(context, rendered.needs()),
@@ -105,7 +104,7 @@ async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &
 
 /// Images as far as they are known; a digest that cannot exist stands for what is still to be built.
 fn provisional(context: &Context, survey: &Survey) -> Images {
-    let image = |name: &crate::model::ServiceName, intent: &Intent| match intent {
+    let image = |name: &ServiceName, intent: &Intent| match intent {
         Intent::Take(taken) => taken.image.clone(),
         Intent::Build { .. } => {
             let service = context.config.service(name).expect("intents name services of the configuration");
@@ -116,7 +115,7 @@ fn provisional(context: &Context, survey: &Survey) -> Images {
 }
 
 async fn rights(context: &Context, rendered: &Rendered) -> Result<()> {
-    let missing = context.cluster.missing_rights(&rendered.keys()).await?;
+    let missing = context.cluster.missing_rights(&context.config.namespace, &rendered.keys()).await?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -155,9 +154,8 @@ fn unmet(need: &Need, live: Option<&serde_json::Value>) -> Option<String> {
 /// kind that this run creates cannot be asked yet.
 pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) -> Result<()> {
     let options = ApplyOptions { dry_run: true, force: request.force_conflicts };
-    let created: BTreeSet<&str> = rendered.created_namespaces();
-    let asked = stream::iter(rendered.objects().iter().filter(|object| askable(context, object)))
-        .map(|object| async move { (object, context.cluster.apply(&object.value, options).await) })
+    let asked = stream::iter(rendered.objects())
+        .map(|object| async move { (object, apply::accepted(context, &object.value, options).await) })
         .buffer_unordered(CONCURRENT)
         .collect::<Vec<_>>()
         .await;
@@ -169,25 +167,35 @@ pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) 
                     context.events.warn(object.key().to_string(), warning);
                 }
             }
-            Err(ApplyError::NotFound { .. }) if namespace_in(&object.key(), &created) => {}
-            Err(error) => findings.push(format!("{}: {error}", object.source)),
+            Err(error) if created_by_this_run(&error, rendered) => {}
+            Err(error) => findings.push((error, format!("{}: ", object.source))),
         }
     }
-    findings.sort();
-    if findings.is_empty() {
+    refusal(findings)
+}
+
+fn refusal(findings: Vec<(ApplyError, String)>) -> Result<()> {
+    let conflicts = findings.iter().any(|(error, _)| matches!(error.refusal, Refusal::Conflict(_)));
+    let mut details: Vec<String> = findings.iter().map(|(error, place)| format!("{place}{error}")).collect();
+    details.sort();
+    if details.is_empty() {
         return Ok(());
     }
-    let mut error = Error::refused("the API server would refuse objects").details(findings);
-    if error.details.iter().any(|finding| finding.contains("owned by")) {
-        error = error.hint("to take over the fields of another field manager: hdeploy all --force-conflicts");
+    let error = Error::refused("the API server would refuse objects").details(details);
+    Err(if conflicts {
+        error.hint("to take over the fields of another field manager: hdeploy all --force-conflicts")
+    } else {
+        error
+    })
+}
+
+/// Whether the refusal is only that a namespace or kind is not there yet which this run brings.
+fn created_by_this_run(error: &ApplyError, rendered: &Rendered) -> bool {
+    match &error.refusal {
+        Refusal::NoNamespace(_) => {
+            error.object.namespace.as_deref().is_some_and(|name| rendered.created_namespaces().contains(name))
+        }
+        Refusal::UnknownKind => rendered.defines(&error.object),
+        _ => false,
     }
-    Err(error)
-}
-
-fn askable(context: &Context, object: &Object) -> bool {
-    context.cluster.knows(&object.key())
-}
-
-fn namespace_in(key: &ObjectKey, created: &BTreeSet<&str>) -> bool {
-    key.namespace.as_deref().is_some_and(|namespace| created.contains(namespace))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::cluster::Watch;
+use crate::cluster::{Cluster, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Progress};
 use crate::manifest::is_workload;
@@ -16,26 +16,19 @@ use crate::verdict::{Expectation, Verdict, judge};
 
 /// The watches of this run, one set per namespace, opened when first needed.
 pub struct Watches {
-    context: Context,
+    cluster: Cluster,
     open: BTreeMap<String, Watch>,
 }
 
 impl Watches {
     /// None open yet.
     pub fn new(context: &Context) -> Self {
-        Self { context: context.clone(), open: BTreeMap::new() }
+        Self { cluster: context.cluster.clone(), open: BTreeMap::new() }
     }
 
-    /// The watch of `namespace`, synchronised.
-    ///
-    /// # Errors
-    /// When the first lists cannot be had.
-    pub async fn of(&mut self, namespace: &str) -> Result<&mut Watch> {
-        if !self.open.contains_key(namespace) {
-            let watch = self.context.cluster.watch(namespace).await?;
-            self.open.insert(namespace.to_owned(), watch);
-        }
-        Ok(self.open.get_mut(namespace).expect("it was just opened"))
+    /// The watch of `namespace`.
+    pub fn of(&mut self, namespace: &str) -> &mut Watch {
+        self.open.entry(namespace.to_owned()).or_insert_with(|| self.cluster.watch(namespace))
     }
 }
 
@@ -47,11 +40,11 @@ pub async fn settle(context: &Context, watches: &mut Watches, applied: &[Applied
     let mut by_namespace: BTreeMap<String, Vec<Expectation>> = BTreeMap::new();
     for object in applied.iter().filter(|object| is_workload(&object.key)) {
         let namespace = object.key.namespace.clone().unwrap_or_default();
-        by_namespace.entry(namespace).or_default().extend(Expectation::of(&object.key, &object.value));
+        by_namespace.entry(namespace).or_default().extend(Expectation::of(&object.value));
     }
     let started = Instant::now();
     for (namespace, expected) in by_namespace {
-        let watch = watches.of(&namespace).await?;
+        let watch = watches.of(&namespace);
         in_namespace(context, watch, expected, started).await?;
     }
     Ok(())
@@ -67,8 +60,13 @@ async fn in_namespace(
     let mut said: BTreeMap<ObjectKey, String> = BTreeMap::new();
     loop {
         let snapshot = watch.snapshot();
+        let synced = watch.synced();
         let mut still = Vec::new();
         for expectation in waiting {
+            if !synced {
+                still.push(expectation);
+                continue;
+            }
             match judge(&expectation, &snapshot) {
                 Verdict::Settled { replicas } => context.events.send(Event::Settled {
                     workload: expectation.key.clone(),
@@ -88,7 +86,7 @@ async fn in_namespace(
             return Ok(());
         }
         if timeout_at(started + limit, watch.changed()).await.is_err() {
-            return Err(late(&waiting, &said, limit));
+            return Err(late(&waiting, &said, limit, watch.trouble()));
         }
     }
 }
@@ -109,15 +107,19 @@ fn failed(key: &ObjectKey, why: &str) -> Error {
     Error::new(Kind::Stranded, format!("{key} failed: {why}")).hint(kubectl(key, "describe", ""))
 }
 
-fn late(waiting: &[Expectation], said: &BTreeMap<ObjectKey, String>, limit: Duration) -> Error {
+fn late(
+    waiting: &[Expectation],
+    said: &BTreeMap<ObjectKey, String>,
+    limit: Duration,
+    trouble: Option<String>,
+) -> Error {
     let why = |key: &ObjectKey| said.get(key).map_or("no sign of it yet", String::as_str).to_owned();
     let details = waiting.iter().map(|expectation| format!("{}: {}", expectation.key, why(&expectation.key)));
-    let mut error =
-        Error::new(Kind::Stranded, format!("not everything runs after {} s", limit.as_secs())).details(details);
-    for expectation in waiting {
-        error = error.hint(kubectl(&expectation.key, "describe", ""));
-    }
-    error
+    let error = match trouble {
+        Some(trouble) => Error::new(Kind::Unknown, format!("contact was lost: {trouble}")),
+        None => Error::new(Kind::Stranded, format!("not everything runs after {} s", limit.as_secs())),
+    };
+    waiting.iter().fold(error.details(details), |error, still| error.hint(kubectl(&still.key, "describe", "")))
 }
 
 /// A command to try next.
