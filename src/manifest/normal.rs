@@ -21,7 +21,7 @@ fn without_server_fields(object: &mut Value) {
     if let Some(map) = object.as_object_mut() {
         map.remove("status");
     }
-    let Some(metadata) = object["metadata"].as_object_mut() else { return };
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     metadata.retain(|key, _| !SERVER_SET.contains(&key.as_str()));
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.remove(LAST_APPLIED);

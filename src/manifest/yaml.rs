@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn keys_are_texts_whatever_they_look_like() {
         assert_eq!(one("1: a\ntrue: b\n1.5: c\n"), json!({"1": "a", "true": "b", "1.5": "c"}));
-        assert_eq!(one("base: &b {x: 1}\nhere: {<<: *b, y: 2}\n")["here"], json!({"x": 1, "y": 2}));
+        assert_eq!(one("base: &b {x: 1}\nhere: {<<: *b, z: 2}\n")["here"], json!({"x": 1, "z": 2}));
     }
 
     #[test]
