@@ -1,7 +1,20 @@
 //! The configuration: as it is written ([`raw`]) and what it means ([`resolve`]).
 
+mod checks;
+mod env_file;
+mod fields;
+mod objects;
+mod order;
+mod patches;
 pub mod raw;
 pub mod resolve;
+mod secrecy;
+mod services;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod value;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -159,7 +172,7 @@ impl Config {
             Some(file) => file.to_owned(),
             None => raw::find(from)?,
         };
-        resolve::resolve(raw::read(&file)?, redactor)
+        resolve::resolve(&raw::read(&file, from)?, redactor)
     }
 
     /// The service called `name`.

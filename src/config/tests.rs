@@ -1,0 +1,269 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::Error;
+
+const DIGEST: &str = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a";
+
+const GOOD: &str = "\
+namespace: shop
+context: shop
+registry:
+  server: registry.example
+  owner: team
+  username: robot
+  password: {file: registry-password}
+services:
+  api:
+    image: shop-api
+    build: {context: .., target: api, args: {RELEASE: 1.10, URL: {env: API_URL}}}
+  site: {image: shop-site}
+manifests: [manifests]
+allowedNamespaces: [kube-system]
+order: {migrate: [cache]}
+configMap:
+  name: shop-config
+  envFile: settings.env
+  values: {LEVEL: info, PORT: 8000, FROM: Shop <noreply@shop.example>}
+substitutions:
+  TOKEN_HERE: {envFile: settings.env, key: INGEST_TOKEN}
+  OTHER_HERE: {envFile: nowhere.env, key: OTHER}
+images: {cache: mirror.example/cache@DIGEST}
+patches:
+  - target: {kind: Deployment, name: site}
+    merge: {spec: {replicas: 2, paused: no, env: [{name: A, value: {env: API_URL}}], x: null, ref: {key: a, name: b}}}
+  - target: {kind: Deployment, name: site, namespace: shop, apiVersion: apps/v1}
+    json: [{op: replace, path: /a, value: {file: registry-password}}]
+settle: {timeout: 1800}
+placeholders: [replace-this]
+checks:
+  - allOrNone: [B_KEY, B_NAME]
+  - {value: PORT, format: int}
+";
+
+struct Product(TempDir);
+
+impl Product {
+    fn new() -> Self {
+        let product = Self(TempDir::new().unwrap());
+        for (path, text) in [
+            ("Dockerfile", ""),
+            ("deploy-k3s/manifests/a.yaml", ""),
+            ("deploy-k3s/registry-password", "made-up-password\n"),
+            ("deploy-k3s/settings.env", "INGEST_TOKEN='made-up-token'\nLEVEL=debug\n"),
+        ] {
+            product.write(path, text);
+        }
+        product
+    }
+
+    fn good() -> String {
+        GOOD.replace("DIGEST", DIGEST)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn load(&self, text: &str) -> (Result<Config, Error>, Redactor) {
+        self.write("deploy-k3s/config.yaml", text);
+        self.load_file("deploy-k3s/config.yaml")
+    }
+
+    fn load_file(&self, file: &str) -> (Result<Config, Error>, Redactor) {
+        let redactor = Redactor::default();
+        let environment = |name: &str| (name == "API_URL").then(|| "https://api.example".to_owned());
+        let raw = raw::read(Path::new(file), self.0.path()).unwrap();
+        (resolve::resolve_in(&raw, &redactor, &environment), redactor)
+    }
+
+    fn findings(&self, text: &str) -> Vec<String> {
+        self.load(text).0.unwrap_err().details
+    }
+}
+
+/// The first lines of the findings of [`GOOD`] with `from` replaced.
+fn changed(from: &str, to: &str) -> Vec<String> {
+    let good = Product::good();
+    assert!(good.contains(from), "{from}");
+    let findings = Product::new().findings(&good.replace(from, to));
+    findings.iter().map(|finding| finding.lines().next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_whole_configuration_means_what_it_says() {
+    let product = Product::new();
+    let config = product.load(&Product::good()).0.unwrap_or_else(|error| panic!("{:#?}", error.details));
+    assert_eq!(config.root, product.0.path().join("deploy-k3s"));
+    assert_eq!(config.registry.credentials.as_ref().unwrap().password.expose(), "made-up-password");
+    let api = &config.services[0];
+    assert_eq!(api.repository.to_string(), "registry.example/team/shop-api");
+    let build = api.build.as_ref().unwrap();
+    assert_eq!((build.context.as_path(), build.dockerfile.as_str()), (product.0.path(), "Dockerfile"));
+    assert_eq!((build.args["RELEASE"].as_str(), build.args["URL"].as_str()), ("1.10", "https://api.example"));
+    assert!(config.services[1].build.is_none());
+    assert_eq!(config.manifests, [product.0.path().join("deploy-k3s/manifests")]);
+    assert_eq!(config.settle_timeout, Duration::from_mins(30));
+    assert_eq!(config.order["migrate"], ["cache"]);
+    assert_eq!(config.images[0].1.to_string(), format!("mirror.example/cache@{DIGEST}"));
+}
+
+#[test]
+fn values_of_the_config_map_win_over_its_env_file() {
+    let config = Product::new().load(&Product::good()).0.unwrap();
+    let map = config.config_map.unwrap();
+    assert_eq!((map.values["LEVEL"].as_str(), map.values["PORT"].as_str()), ("info", "8000"));
+    assert_eq!(map.values["INGEST_TOKEN"], "made-up-token");
+}
+
+#[test]
+fn patches_are_typed_and_their_references_followed() {
+    let config = Product::new().load(&Product::good()).0.unwrap();
+    let PatchOperation::Merge(merge) = &config.patches[0].operation else { panic!("a merge patch") };
+    let spec = json!({"replicas": 2, "paused": false, "env": [{"name": "A", "value": "https://api.example"}], "x": null,
+        "ref": {"key": "a", "name": "b"}});
+    assert_eq!(merge["spec"], spec);
+    assert_eq!(config.patches[0].origin, "config.yaml:25");
+    let PatchOperation::Json(json) = &config.patches[1].operation else { panic!("a JSON patch") };
+    assert_eq!(serde_json::to_value(json).unwrap()[0]["value"], json!("made-up-password"));
+}
+
+#[test]
+fn a_substitution_without_value_is_no_error() {
+    let config = Product::new().load(&Product::good()).0.unwrap();
+    let [token, other] = config.substitutions.as_slice() else { panic!("two substitutions") };
+    assert_eq!(token.value.as_ref().unwrap().expose(), "made-up-token");
+    assert_eq!(token.origin, "INGEST_TOKEN of settings.env");
+    assert!(other.value.is_none());
+    let product = Product::new();
+    product.write("deploy-k3s/settings.env", "INGEST_TOKEN=\n");
+    assert!(product.load(&Product::good()).0.unwrap().substitutions[0].value.is_none());
+}
+
+#[test]
+fn secrets_are_learnt_as_they_are_read() {
+    let (_, redactor) = Product::new().load(&Product::good());
+    assert_eq!(redactor.mask("made-up-password made-up-token"), "••••• •••••");
+    assert_eq!(redactor.mask("https://api.example"), "https://api.example");
+    let written = Product::good().replace("{file: registry-password}\nservices", "written-down\nservices");
+    let (config, redactor) = Product::new().load(&written);
+    assert_eq!(config.unwrap().registry.credentials.unwrap().password.expose(), "written-down");
+    assert_eq!(redactor.mask("written-down"), "•••••");
+}
+
+#[test]
+fn paths_count_from_the_file_in_which_they_stand() {
+    let product = Product::new();
+    product.load(&Product::good()).0.unwrap();
+    product.write("deploy-k3s/other/sub.yaml", "extends: ../config.yaml\nregistry: {password: {file: ./pw}}\n");
+    product.write("deploy-k3s/other/pw", "another-password");
+    let config = product.load_file("deploy-k3s/other/sub.yaml").0.unwrap();
+    assert_eq!(config.registry.credentials.unwrap().password.expose(), "another-password");
+    assert_eq!(config.services[0].build.as_ref().unwrap().context, product.0.path());
+}
+
+#[test]
+fn every_finding_has_its_own_words() {
+    for (from, to, finding) in [
+        ("services:\n", "servces:\n", "8:1: unknown key \"servces\", did you mean \"services\"?"),
+        ("manifests: [manifests]\n", "", "1:1: manifests is missing"),
+        ("namespace: shop\n", "namespace: Shop\n", "1:12: \"Shop\" is not a namespace"),
+        ("namespace: shop\n", "namespace: [shop]\n", "1:12: namespace is a text; this is a list"),
+        ("  owner: team\n", "  owner:\n", "registry.owner is missing"),
+        ("  owner: team\n", "  owner: Team\n", "5:10: \"Team\" is no part of an image's path"),
+        ("  username: robot\n", "", "6:13: registry.password needs registry.username beside it"),
+        ("  owner: team\n", "  owner: team\n  plainHttp: true\n", "6:14: plainHttp would send the password to"),
+        ("server: registry", "server: https://registry", "registry.server is host or host:port; this is"),
+        ("{file: registry-password}\nservices", "{env: PW}\nservices", "7:19: the environment variable PW is not set"),
+        ("{file: registry-password}\nservices", "{file: pw}\nservices", "the file deploy-k3s/pw does not exist"),
+        ("{file: registry-password}\nservices", "CHANGEME\nservices", "registry.password still has the placeholder"),
+        ("  api:\n", "  Api:\n", "9:3: \"Api\" is not a service name"),
+        ("image: shop-api", "image: shop/Api", "\"shop/Api\" is no image"),
+        ("image: shop-site", "image: shop-api", "the services api and site have the same image \"shop-api\""),
+        ("context: ..,", "context: ../gone,", "the folder gone does not exist"),
+        ("target: api", "dockerfile: D", "the file D does not exist"),
+        ("{RELEASE:", "{RE-LEASE:", "\"RE-LEASE\" cannot be the name of a build argument"),
+        ("{env: API_URL}}}\n  site", "{env: API-URL}}}\n  site", "cannot be the name of an environment variable"),
+        ("[manifests]", "[manifets]", "13:13: deploy-k3s/manifets does not exist"),
+        ("{migrate: [cache]}", "{a: [b], b: [a]}", "a waits for itself: a → b → a"),
+        ("{migrate: [cache]}", "{a: [a]}", "a waits for itself: a → a"),
+        ("{LEVEL: info", "{'A B': info", "\"A B\" is not a key of a ConfigMap"),
+        ("{LEVEL: info", "{LEVEL: replace-this", "LEVEL still has the placeholder \"replace-this\""),
+        ("{LEVEL: info", "{LEVEL: ", "LEVEL is a text; this is nothing: write \"\""),
+        ("{LEVEL: info", "{B_KEY: x", "all of these or none: there is B_KEY, but no B_NAME"),
+        ("PORT: 8000", "PORT: many", "PORT is no int"),
+        ("PORT: 8000", "PORT: {envFile: settings.env, key: LEVL}", "settings.env has no LEVL, did you mean \"LEVEL\"?"),
+        ("envFile: settings.env\n", "envFile: s.env\n", "the file deploy-k3s/s.env does not exist"),
+        ("OTHER_HERE:", "TOKEN:", "the placeholder \"TOKEN\" is part of the placeholder \"TOKEN_HERE\""),
+        (concat!("@", "sha256"), ":sha256", "is not an image reference"),
+        ("images: {cache: ", "images: {b: 'c:1', cache: ", "\"c:1\" has no digest"),
+        ("json: [{op: replace", "json: [{op: change", "no operation of RFC 6902"),
+        ("    merge:", "    merges:", "a patch has either merge or json"),
+        ("timeout: 1800", "timeout: 10m", "settle.timeout is a whole number of seconds"),
+        ("format: int", "format: integer", "unknown format \"integer\", did you mean \"int\"?"),
+        ("context: shop\n", "context: shop\ncontext: b\n", "the key \"context\" stands here again; first in line 2"),
+        ("namespace: shop\n", "namespace: [shop\n", "no YAML: "),
+    ] {
+        let findings = changed(from, to);
+        assert!(findings.iter().any(|line| line.contains(finding)), "{to:?}: {findings:#?}");
+    }
+}
+
+#[test]
+fn all_findings_are_told_at_once_in_order_with_their_lines() {
+    let product = Product::new();
+    product.write("deploy-k3s/settings.env", "LEVEL=info\nnonsense\n");
+    let good = Product::good().replace("services:\n", "servces:\n").replace("shop-config", "Shop_Config");
+    let error = product.load(&good).0.unwrap_err();
+    assert_eq!(error.message, "deploy-k3s/config.yaml cannot be used: 3 findings");
+    insta::assert_snapshot!(error.details.join("\n"), @r#"
+    deploy-k3s/config.yaml:8:1: unknown key "servces", did you mean "services"?
+        8 | servces:
+          | ^^^^^^^
+    deploy-k3s/config.yaml:17:9: "Shop_Config" is not the name of a ConfigMap: lower-case letters, digits, '-' and '.'
+       17 |   name: Shop_Config
+          |         ^^^^^^^^^^^
+    deploy-k3s/settings.env:2:1: a line is KEY=value; this one has no '='
+        2 | nonsense
+          | ^^^^^^^^
+    "#);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_a_finding() {
+    let product = Product::new();
+    std::fs::write(product.0.path().join("deploy-k3s/config.yaml"), b"a: 1\nb: \xff\n").unwrap();
+    let error = product.load_file("deploy-k3s/config.yaml").0.unwrap_err();
+    assert!(error.details[0].starts_with("deploy-k3s/config.yaml:2:1: this line is not UTF-8"), "{:?}", error.details);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_bytes_are_refused_with_findings(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let product = Product::new();
+        std::fs::write(product.0.path().join("deploy-k3s/config.yaml"), bytes).unwrap();
+        let error = product.load_file("deploy-k3s/config.yaml").0.unwrap_err();
+        prop_assert!(!error.details.is_empty());
+    }
+
+    #[test]
+    fn a_configuration_with_any_stretch_replaced_is_read_or_refused(
+        at in 0..1200usize, length in 0..40usize, with in "[a-z:{}\\[\\]&*<|'\" \n-]{0,12}",
+    ) {
+        let good: Vec<char> = Product::good().chars().collect();
+        let (at, end) = (at.min(good.len()), (at + length).min(good.len()));
+        let text: String = good[..at].iter().copied().chain(with.chars()).chain(good[end..].iter().copied()).collect();
+        let (config, _) = Product::new().load(&text);
+        prop_assert!(config.is_ok() || !config.unwrap_err().details.is_empty());
+    }
+}
