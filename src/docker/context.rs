@@ -79,10 +79,12 @@ fn append(tar: &mut tar::Builder<impl Write>, context: &Path, entry: &Entry) -> 
         header.set_size(metadata.len());
         let mut exact = Exactly { file, left: metadata.len() };
         let sent = tar.append_data(&mut header, &entry.path, &mut exact);
-        return sent.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => changed(&full),
-            _ => unsent(error),
-        }).and_then(|()| unchanged(&exact.file, &metadata, &full));
+        return sent
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => changed(&full),
+                _ => unsent(error),
+            })
+            .and_then(|()| unchanged(&exact.file, &metadata, &full));
     }
     let metadata = fs::symlink_metadata(&full).map_err(|error| unreadable(&full, error))?;
     let sent = if entry.kind == EntryKind::Folder {
@@ -110,7 +112,8 @@ fn entries(build: &Build) -> Result<Vec<Entry>> {
     let ignore = ignore_of(build)?;
     let mut entries = Vec::new();
     walk(&build.context, Path::new(""), &ignore, &Matched::default(), &mut entries)?;
-    let dockerfile: PathBuf = Path::new(&build.dockerfile).components().filter(|part| part.as_os_str() != ".").collect();
+    let dockerfile: PathBuf =
+        Path::new(&build.dockerfile).components().filter(|part| part.as_os_str() != ".").collect();
     let kind = if build.context.join(&dockerfile).is_symlink() { EntryKind::Symlink } else { EntryKind::File };
     entries.push(Entry { path: dockerfile, kind });
     // A folder that is left out itself is there for the sake of what an exception brings back from it.
@@ -184,8 +187,9 @@ fn unchanged(file: &File, before: &Metadata, path: &Path) -> Result<()> {
 }
 
 fn changed(path: &Path) -> Error {
-    Error::refused(format!("{} changed while it was read", path.display()))
-        .hint("run the same command again once nothing writes into the build context, or list the file in .dockerignore")
+    Error::refused(format!("{} changed while it was read", path.display())).hint(
+        "run the same command again once nothing writes into the build context, or list the file in .dockerignore",
+    )
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {

@@ -62,7 +62,8 @@ impl Dockerfile {
             image.parse::<usize>().is_ok()
                 || stages.iter().any(|stage| stage.name.as_deref() == Some(&image.to_lowercase()))
         };
-        let copied = self.instructions.iter().filter(|one| one.keyword == "COPY").filter_map(|one| flag(&one.rest, "from"));
+        let copied =
+            self.instructions.iter().filter(|one| one.keyword == "COPY").filter_map(|one| flag(&one.rest, "from"));
         let mut images: Vec<String> = stages
             .iter()
             .map(|stage| stage.image.clone())
@@ -95,6 +96,19 @@ impl Dockerfile {
         self.step_in(stage.1, index, &keyword, text)
     }
 
+    /// The line of the first `FROM` that fetches `image`, which BuildKit names in full.
+    pub(super) fn line_of_image(&self, image: &str, args: &BTreeMap<String, String>) -> Option<usize> {
+        let known = self.global_args(args);
+        self.stages().iter().find_map(|stage| {
+            let written = expand(&stage.image, &known);
+            let same = image.strip_suffix(&written).is_some_and(|host| host.is_empty() || host.ends_with('/'))
+                || image
+                    .strip_suffix(&format!("{written}:latest"))
+                    .is_some_and(|host| host.is_empty() || host.ends_with('/'));
+            (same && !written.is_empty()).then(|| stage.instructions[0].line)
+        })
+    }
+
     fn step_in(&self, stage: &Stage<'_>, index: usize, keyword: &str, text: &str) -> Option<usize> {
         let based_on_stage = self.stage_names().iter().any(|name| *name == stage.image.to_lowercase());
         let counted_from = usize::from(stage.image == "scratch" || based_on_stage);
@@ -112,7 +126,8 @@ impl Dockerfile {
     }
 
     fn stages(&self) -> Vec<Stage<'_>> {
-        let starts: Vec<usize> = (0..self.instructions.len()).filter(|i| self.instructions[*i].keyword == "FROM").collect();
+        let starts: Vec<usize> =
+            (0..self.instructions.len()).filter(|i| self.instructions[*i].keyword == "FROM").collect();
         let ends = starts.iter().skip(1).copied().chain([self.instructions.len()]);
         starts.iter().zip(ends).map(|(start, end)| stage(&self.instructions[*start..end])).collect()
     }
@@ -121,7 +136,10 @@ impl Dockerfile {
     fn global_args(&self, args: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut known: BTreeMap<String, String> = ["TARGET", "BUILD"]
             .iter()
-            .flat_map(|side| [("PLATFORM", "linux/amd64"), ("OS", "linux"), ("ARCH", "amd64")].map(|(k, v)| (format!("{side}{k}"), v.to_owned())))
+            .flat_map(|side| {
+                [("PLATFORM", "linux/amd64"), ("OS", "linux"), ("ARCH", "amd64")]
+                    .map(|(k, v)| (format!("{side}{k}"), v.to_owned()))
+            })
             .collect();
         for one in self.instructions.iter().take_while(|one| one.keyword != "FROM").filter(|one| one.keyword == "ARG") {
             for word in one.rest.split_whitespace() {
@@ -135,8 +153,7 @@ impl Dockerfile {
 }
 
 fn stage(instructions: &[Instruction]) -> Stage<'_> {
-    let words: Vec<&str> =
-        instructions[0].rest.split_whitespace().skip_while(|word| word.starts_with("--")).collect();
+    let words: Vec<&str> = instructions[0].rest.split_whitespace().skip_while(|word| word.starts_with("--")).collect();
     let name = match words[..] {
         [_, r#as, name, ..] if r#as.eq_ignore_ascii_case("as") => Some(name.to_lowercase()),
         _ => None,
@@ -194,9 +211,11 @@ fn is_name(c: char) -> bool {
 
 /// The value of `# name=value` among the comments at the top.
 fn directive(lines: &[String], name: &str) -> Option<String> {
-    lines.iter().map_while(|line| line.trim().strip_prefix('#')).map_while(|line| line.split_once('=')).find_map(
-        |(key, value)| key.trim().eq_ignore_ascii_case(name).then(|| value.trim().to_owned()),
-    )
+    lines
+        .iter()
+        .map_while(|line| line.trim().strip_prefix('#'))
+        .map_while(|line| line.split_once('='))
+        .find_map(|(key, value)| key.trim().eq_ignore_ascii_case(name).then(|| value.trim().to_owned()))
 }
 
 fn instructions(lines: &[String], escape: char) -> Vec<Instruction> {
@@ -214,7 +233,10 @@ fn instructions(lines: &[String], escape: char) -> Vec<Instruction> {
                 Some(line) => {
                     text.push_str(line);
                     // Comments and empty lines inside a continued instruction do not end it.
-                    next = numbered.by_ref().map(|(_, line)| line.trim()).find(|line| !line.is_empty() && !line.starts_with('#'));
+                    next = numbered
+                        .by_ref()
+                        .map(|(_, line)| line.trim())
+                        .find(|line| !line.is_empty() && !line.starts_with('#'));
                 }
                 None => text.push_str(line),
             }
@@ -238,7 +260,8 @@ fn heredocs(rest: &str) -> Vec<String> {
         .filter_map(|after| {
             let word = after.trim_start_matches('-').split_whitespace().next()?;
             let word = unquoted(word);
-            (word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && word.chars().all(is_name)).then(|| word.to_owned())
+            (word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && word.chars().all(is_name))
+                .then(|| word.to_owned())
         })
         .collect()
 }
