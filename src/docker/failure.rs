@@ -1,0 +1,183 @@
+//! What the daemon's errors mean, in words that a person can act on.
+
+use bollard::errors::Error as ApiError;
+
+use super::dockerfile::Dockerfile;
+use super::log::Failed;
+use super::{BuildRequest, Docker};
+use crate::error::{Error, Result};
+use crate::model::{Repository, Tag};
+
+/// How a failure is told apart by the daemon's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    DiskFull,
+    NotAuthorised,
+    NotFound,
+    Unreachable,
+    Other,
+}
+
+fn cause(text: &str) -> Cause {
+    let text = text.to_lowercase();
+    let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if any(&["no space left on device", "disk quota exceeded"]) {
+        Cause::DiskFull
+    } else if any(&[
+        "unauthorized",
+        "authorization",
+        "authentication required",
+        "access denied",
+        "forbidden",
+        "denied:",
+        "no basic auth",
+    ]) {
+        Cause::NotAuthorised
+    } else if any(&["not found", "manifest unknown", "name unknown", "no match for platform"]) {
+        Cause::NotFound
+    } else if any(&[
+        "connection refused",
+        "no such host",
+        "i/o timeout",
+        "tls:",
+        "x509:",
+        "server gave http response",
+        "dial tcp",
+    ]) {
+        Cause::Unreachable
+    } else {
+        Cause::Other
+    }
+}
+
+/// The build ended: the daemon's own last `text`, and the step that failed if one did.
+pub(super) fn build(request: &BuildRequest, file: &Dockerfile, failed: Option<Failed>, text: &str) -> Error {
+    let service = &request.service;
+    if cause(text) == Cause::DiskFull {
+        let step = failed.as_ref().map(|failed| format!(" in {}", failed.step)).unwrap_or_default();
+        let error = Error::refused(format!("building {service} failed{step}: the Docker daemon's disk is full"));
+        return error.because(text.to_owned()).hint("free space there: docker system df; docker builder prune");
+    }
+    let Some(failed) = failed else { return without_step(request, file, text) };
+    if let Some(image) = pulled(&failed.step) {
+        return base_image(request, file, image, &failed, text);
+    }
+    let mut error =
+        Error::refused(format!("building {service} failed in {}", failed.step)).because(failed.error.clone());
+    error = located(error, request, file, file.line_of_step(&failed.step));
+    if !failed.log.is_empty() {
+        error = error.detail(failed.log.join("\n"));
+    }
+    error.hint(format!("correct it, or see it by itself: {}", by_hand(request)))
+}
+
+/// The image that the step fetches.
+fn pulled(step: &str) -> Option<&str> {
+    let load = step.strip_prefix("[internal] load metadata for ");
+    let image = load.or_else(|| step.strip_prefix('[')?.split_once("] FROM ").map(|(_, image)| image));
+    image.or_else(|| step.strip_prefix("resolve image config for "))?.split_whitespace().next()
+}
+
+fn base_image(request: &BuildRequest, file: &Dockerfile, image: &str, failed: &Failed, text: &str) -> Error {
+    let service = &request.service;
+    let registry = image.split_once('/').map_or("", |(host, _)| host);
+    let (what, hint) = match cause(&format!("{} {text}", failed.error)) {
+        Cause::NotAuthorised => (
+            "the registry does not let you pull it, or it does not exist",
+            format!("log in and look: docker login {registry}; docker manifest inspect {image}"),
+        ),
+        Cause::NotFound => {
+            ("the registry does not have it", format!("correct its name; look: docker manifest inspect {image}"))
+        }
+        Cause::Unreachable => {
+            ("the Docker daemon cannot reach its registry", format!("try it on the daemon's host: docker pull {image}"))
+        }
+        _ => ("it cannot be pulled", format!("try it by itself: docker pull {image}")),
+    };
+    let error = Error::refused(format!("building {service} failed: base image {image}: {what}"));
+    let line = file.line_of_step(&failed.step).or_else(|| file.line_of_image(image, &request.build.args));
+    located(error.because(failed.error.clone()), request, file, line).hint(hint)
+}
+
+fn without_step(request: &BuildRequest, file: &Dockerfile, text: &str) -> Error {
+    let error = Error::refused(format!("building {} failed", request.service)).because(text.to_owned());
+    located(error, request, file, line_in(text)).hint(format!("correct it, or see it by itself: {}", by_hand(request)))
+}
+
+/// Of `dockerfile parse error line 3: …` and `… on line 3: …`.
+fn line_in(text: &str) -> Option<usize> {
+    let (_, rest) = text.split_once("line ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn located(error: Error, request: &BuildRequest, file: &Dockerfile, line: Option<usize>) -> Error {
+    let path = request.build.context.join(&request.build.dockerfile);
+    match line.and_then(|number| Some((number, file.line(number)?))) {
+        Some((number, text)) => error.detail(format!("{}:{number}: {text}", path.display())),
+        None => error.detail(path.display().to_string()),
+    }
+}
+
+fn by_hand(request: &BuildRequest) -> String {
+    let build = &request.build;
+    let target = build.target.as_ref().map(|target| format!(" --target {target}")).unwrap_or_default();
+    let args: String = build.args.keys().map(|name| format!(" --build-arg {name}=…")).collect();
+    let file = build.context.join(&build.dockerfile);
+    format!(
+        "DOCKER_BUILDKIT=1 docker build --platform linux/amd64 -f {}{target}{args} {}",
+        file.display(),
+        build.context.display()
+    )
+}
+
+/// The daemon went away, or never answered.
+pub(super) fn gone(docker: &Docker, doing: &str) -> Error {
+    let address = &docker.endpoint.address;
+    Error::refused(format!("{doing} failed: the Docker daemon at {address} went away in the middle"))
+        .hint("look whether it still runs: docker version; then run the same command again")
+}
+
+/// Whether `error` is about the connection, not an answer of the daemon.
+pub(super) fn answer(error: &ApiError) -> Option<&str> {
+    match error {
+        ApiError::DockerStreamError { error } => Some(error),
+        ApiError::DockerResponseServerError { message, .. } => Some(message),
+        _ => None,
+    }
+}
+
+pub(super) fn push(docker: &Docker, repository: &Repository, tag: &Tag, error: ApiError) -> Error {
+    let doing = format!("the push of {repository}:{tag}");
+    let Some(text) = answer(&error) else { return gone(docker, &doing).because(error) };
+    let registry = &repository.registry;
+    let (what, hint) = match cause(text) {
+        Cause::DiskFull => ("a disk is full", "free space where the registry keeps its images".to_owned()),
+        Cause::NotAuthorised => (
+            "the registry does not let you push there",
+            format!(
+                "check the registry's user name and token, and that the token may write packages; try: docker login {registry}"
+            ),
+        ),
+        Cause::Unreachable => (
+            "the Docker daemon cannot reach the registry",
+            format!(
+                "for a registry without TLS or with its own authority, tell the daemon: insecure-registries or certs.d/{registry}"
+            ),
+        ),
+        _ => (
+            "the registry or the daemon refused",
+            "look at the registry's own log; then run the same command again".to_owned(),
+        ),
+    };
+    Error::refused(format!("{doing} failed: {what}")).because(text.to_owned()).hint(hint)
+}
+
+/// Any other request on `what`.
+pub(super) fn request<T>(docker: &Docker, what: &str, result: Result<T, ApiError>) -> Result<T> {
+    result.map_err(|error| match answer(&error) {
+        Some(text) => Error::refused(format!("{what} failed at the Docker daemon at {}", docker.endpoint.address))
+            .because(text.to_owned())
+            .hint("look whether it is well: docker info; then run the same command again"),
+        None => gone(docker, what).because(error),
+    })
+}

@@ -1,0 +1,262 @@
+//! BuildKit's status messages as lines that people read.
+
+use std::collections::{HashMap, VecDeque};
+
+use bollard::moby::buildkit::v1::{StatusResponse, Vertex};
+
+use super::BuildUpdate;
+
+/// How many lines of a failed step are shown.
+const LAST_LINES: usize = 20;
+
+/// What is known about the steps of one build.
+#[derive(Default)]
+pub(super) struct Log {
+    steps: HashMap<String, Step>,
+    /// The step whose lines came last.
+    speaking: Option<String>,
+    failed: Option<Failed>,
+}
+
+#[derive(Default)]
+struct Step {
+    name: String,
+    begun: bool,
+    cached: bool,
+    /// What came after the last line end.
+    rest: Vec<u8>,
+    last: VecDeque<String>,
+}
+
+/// The step that ended the build.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Failed {
+    vertex: String,
+    pub(super) step: String,
+    pub(super) error: String,
+    pub(super) log: Vec<String>,
+}
+
+impl Log {
+    /// Takes one message and says what it means.
+    pub(super) fn take(&mut self, status: StatusResponse) -> Vec<BuildUpdate> {
+        let mut updates = Vec::new();
+        for vertex in &status.vertexes {
+            self.begin(vertex, &mut updates);
+        }
+        for log in status.logs {
+            self.write(&log.vertex, &log.msg, &mut updates);
+        }
+        for vertex in status.vertexes {
+            if vertex.completed.is_some() || !vertex.error.is_empty() {
+                self.end(&vertex, &mut updates);
+            }
+        }
+        updates
+    }
+
+    /// What is left when the stream ends.
+    pub(super) fn finish(&mut self) -> Vec<BuildUpdate> {
+        let mut updates = Vec::new();
+        let open: Vec<String> = self.steps.keys().cloned().collect();
+        for vertex in open {
+            self.flush(&vertex, &mut updates);
+        }
+        updates
+    }
+
+    /// The step that failed, with its own last lines.
+    pub(super) fn failed(&self) -> Option<Failed> {
+        let mut failed = self.failed.clone()?;
+        failed.log = self.steps.get(&failed.vertex).map(|step| step.last.iter().cloned().collect()).unwrap_or_default();
+        Some(failed)
+    }
+
+    fn begin(&mut self, vertex: &Vertex, updates: &mut Vec<BuildUpdate>) {
+        let step = self.steps.entry(vertex.digest.clone()).or_default();
+        if !vertex.name.is_empty() {
+            step.name = clean(vertex.name.as_bytes());
+        }
+        if vertex.cached && !step.cached {
+            step.cached = true;
+            if is_of_dockerfile(&step.name) {
+                updates.push(BuildUpdate::Log(format!("CACHED {}", step.name)));
+                updates.push(BuildUpdate::Step(format!("CACHED {}", step.name)));
+                self.speaking = None;
+            }
+        } else if vertex.started.is_some() && !step.begun && !step.cached {
+            step.begun = true;
+            let name = step.name.clone();
+            if is_of_dockerfile(&name) {
+                updates.push(BuildUpdate::Log(name.clone()));
+                self.speaking = Some(vertex.digest.clone());
+            }
+            updates.push(BuildUpdate::Step(name));
+        }
+    }
+
+    fn write(&mut self, vertex: &str, bytes: &[u8], updates: &mut Vec<BuildUpdate>) {
+        let step = self.steps.entry(vertex.to_owned()).or_default();
+        step.rest.extend_from_slice(bytes);
+        let Some(end) = step.rest.iter().rposition(|byte| *byte == b'\n') else { return };
+        let complete: Vec<u8> = step.rest.drain(..=end).collect();
+        for line in complete[..end].split(|byte| *byte == b'\n') {
+            self.say(vertex, line, updates);
+        }
+    }
+
+    fn flush(&mut self, vertex: &str, updates: &mut Vec<BuildUpdate>) {
+        let rest = self.steps.get_mut(vertex).map(|step| std::mem::take(&mut step.rest)).unwrap_or_default();
+        if !rest.is_empty() {
+            self.say(vertex, &rest, updates);
+        }
+    }
+
+    fn say(&mut self, vertex: &str, line: &[u8], updates: &mut Vec<BuildUpdate>) {
+        let line = clean(line);
+        let step = self.steps.entry(vertex.to_owned()).or_default();
+        step.last.push_back(line.clone());
+        if step.last.len() > LAST_LINES {
+            step.last.pop_front();
+        }
+        // Steps run side by side: a line after another step's is led by its own step's name again.
+        if self.speaking.as_deref() != Some(vertex) && !step.name.is_empty() {
+            updates.push(BuildUpdate::Log(step.name.clone()));
+            self.speaking = Some(vertex.to_owned());
+        }
+        updates.push(BuildUpdate::Log(line));
+    }
+
+    fn end(&mut self, vertex: &Vertex, updates: &mut Vec<BuildUpdate>) {
+        self.flush(&vertex.digest, updates);
+        // The steps beside a failed one are cancelled; they did not fail.
+        if vertex.error.is_empty() || vertex.error.contains("context canceled") || self.failed.is_some() {
+            return;
+        }
+        let step = self.steps.get(&vertex.digest).map(|step| step.name.clone()).unwrap_or_default();
+        self.failed = Some(Failed {
+            vertex: vertex.digest.clone(),
+            step,
+            error: clean(vertex.error.as_bytes()),
+            log: Vec::new(),
+        });
+    }
+}
+
+fn is_of_dockerfile(name: &str) -> bool {
+    name.starts_with('[') && !name.starts_with("[internal]")
+}
+
+/// One line as a terminal would show it at last: without escape sequences, and of what carriage returns overwrote
+/// only the last.
+fn clean(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let text = without_escapes(&text);
+    let shown = text.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+    shown.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().trim_end().to_owned()
+}
+
+fn without_escapes(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '\u{1b}' {
+            shown.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('[') => drop(chars.by_ref().find(|c| ('\u{40}'..='\u{7e}').contains(c))),
+            // A title or link: until BEL, or ESC and a backslash.
+            Some(']') => {
+                while let Some(c) = chars.next() {
+                    if c == '\u{7}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
+                        break;
+                    }
+                }
+            }
+            Some('(' | ')') => drop(chars.next()),
+            _ => {}
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::moby::buildkit::v1::VertexLog;
+
+    fn vertex(digest: &str, name: &str) -> Vertex {
+        Vertex { digest: digest.into(), name: name.into(), started: Some(stamp()), ..Vertex::default() }
+    }
+
+    /// The type's own path is not public in bollard; a default is enough.
+    fn stamp<T: Default>() -> T {
+        T::default()
+    }
+
+    fn log(vertex: &str, text: &str) -> VertexLog {
+        VertexLog { vertex: vertex.into(), msg: text.into(), ..VertexLog::default() }
+    }
+
+    fn said(log: &mut Log, vertexes: Vec<Vertex>, logs: Vec<VertexLog>) -> Vec<String> {
+        let updates = log.take(StatusResponse { vertexes, logs, ..StatusResponse::default() });
+        updates
+            .into_iter()
+            .map(|update| match update {
+                BuildUpdate::Step(step) => format!("> {step}"),
+                BuildUpdate::Log(line) => line,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_put_together_and_led_by_their_step() {
+        let mut state = Log::default();
+        let seen = said(&mut state, vec![vertex("a", "[a 1/2] RUN a"), vertex("b", "[b 1/2] RUN b")], vec![]);
+        assert_eq!(seen, ["[a 1/2] RUN a", "> [a 1/2] RUN a", "[b 1/2] RUN b", "> [b 1/2] RUN b"]);
+        assert_eq!(said(&mut state, vec![], vec![log("b", "one\ntw")]), ["one"]);
+        assert_eq!(
+            said(&mut state, vec![], vec![log("a", "x\n"), log("b", "o\r\n")]),
+            ["[a 1/2] RUN a", "x", "[b 1/2] RUN b", "two"]
+        );
+        let done = Vertex { completed: Some(stamp()), ..vertex("a", "") };
+        assert_eq!(said(&mut state, vec![done], vec![log("a", "no end")]), ["[a 1/2] RUN a", "no end"]);
+    }
+
+    #[test]
+    fn cached_steps_are_recognisable_and_said_once() {
+        let mut state = Log::default();
+        let cached = || Vertex { cached: true, completed: Some(stamp()), ..vertex("a", "[a 1/2] RUN a") };
+        assert_eq!(said(&mut state, vec![cached()], vec![]), ["CACHED [a 1/2] RUN a", "> CACHED [a 1/2] RUN a"]);
+        assert!(said(&mut state, vec![cached()], vec![]).is_empty());
+    }
+
+    #[test]
+    fn the_failed_step_keeps_its_own_last_lines() {
+        let mut state = Log::default();
+        said(&mut state, vec![vertex("a", "[2/2] RUN a"), vertex("b", "[1/2] RUN b")], vec![]);
+        for number in 0..30 {
+            said(&mut state, vec![], vec![log("a", &format!("{number}\n")), log("b", "other\n")]);
+        }
+        let cancelled = Vertex { error: "context canceled".into(), ..vertex("b", "") };
+        let broken = Vertex { error: "exit code: 3".into(), ..vertex("a", "") };
+        said(&mut state, vec![cancelled, broken], vec![]);
+        let failed = state.failed().expect("failed");
+        assert_eq!((failed.step.as_str(), failed.error.as_str()), ("[2/2] RUN a", "exit code: 3"));
+        assert_eq!((failed.log.len(), failed.log[0].as_str(), failed.log[19].as_str()), (20, "10", "29"));
+    }
+
+    #[test]
+    fn what_terminals_interpret_is_taken_out() {
+        for (raw, shown) in [
+            ("\u{1b}[31mred\u{1b}[0m", "red"),
+            ("10%\r50%\r100%\r", "100%"),
+            ("\u{1b}]0;title\u{7}x\u{1b}]8;;u\u{1b}\\y", "xy"),
+            ("a\tb\u{8}\u{0}", "a\tb"),
+            ("\u{1b}(Bok", "ok"),
+        ] {
+            assert_eq!(clean(raw.as_bytes()), shown, "{raw:?}");
+        }
+    }
+}
