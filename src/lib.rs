@@ -9,24 +9,22 @@
 //! are applied wave by wave, and each wave settles before the next ([`cluster`], [`verdict`]). [`engine`] tells this
 //! story in code; [`event`] is how everybody else hears of it, and [`ui`] the only one that prints.
 
+pub mod cli;
 pub mod cluster;
+pub mod command;
 pub mod config;
 pub mod docker;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod git;
 pub mod manifest;
 pub mod model;
+pub mod plan;
 pub mod redact;
 pub mod registry;
-pub mod suggest;
-pub mod ui;
-pub mod verdict;
-pub mod cli;
-pub mod command;
-pub mod engine;
-pub mod git;
-pub mod plan;
 pub mod release;
 pub mod stage;
 pub mod suggest;
+pub mod ui;
+pub mod verdict;
