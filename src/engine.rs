@@ -53,7 +53,7 @@ async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run
             }
             continue;
         }
-        
+
         let applied = stage::apply::wave(context, request, rendered, &wave).await?;
         applied.iter().for_each(|object| run.count(object.outcome));
         if wave.kind == WaveKind::CustomResourceDefinitions {

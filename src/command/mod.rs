@@ -43,17 +43,16 @@ fn dispatch(cli: Cli, redactor: &Redactor) -> Result<()> {
                 .hint("write them behind it: hdeploy all --skip-build"));
         }
         None if cli.deploy.skip_build || cli.deploy.tag.is_some() => cli.deploy,
-        None if bare => return help(),
+        None if bare => {
+            // A closed pipe is no reason to fail.
+            let _ = Cli::command().print_help();
+            return Ok(());
+        }
         None => {
             return Err(Error::refused("these options need a verb").hint("hdeploy all, with the same options"));
         }
     };
     block_on(all::run(cli.common, arguments, redactor.clone()))
-}
-
-fn help() -> Result<()> {
-    let _ = Cli::command().print_help();
-    Ok(())
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {

@@ -94,8 +94,12 @@ fn is_email(text: &str) -> Result<(), &'static str> {
 }
 
 fn is_url(text: &str) -> Result<(), &'static str> {
-    let url = text.parse::<reqwest::Url>().map_err(|_| "scheme://host is expected")?;
-    if url.has_host() { Ok(()) } else { Err("it names no host") }
+    let url = text.parse::<http::Uri>().map_err(|_| "scheme://host is expected")?;
+    match (url.scheme(), url.host()) {
+        (Some(_), Some(host)) if !host.is_empty() => Ok(()),
+        (None, _) => Err("scheme://host is expected"),
+        _ => Err("it names no host"),
+    }
 }
 
 /// A PEM "PRIVATE KEY" whose algorithm is an elliptic-curve key on P-256: the only form that some push services take.

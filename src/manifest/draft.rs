@@ -143,7 +143,8 @@ impl Draft {
         let own_kinds = scopes(&self.objects);
         for object in &mut self.objects {
             let key = object.key();
-            let namespaced = is_namespaced(&key).or_else(|| own_kinds.get(&(key.group().into(), key.kind.clone())).copied());
+            let namespaced =
+                is_namespaced(&key).or_else(|| own_kinds.get(&(key.group().into(), key.kind.clone())).copied());
             let allowed = |name: &str| name == config.namespace || config.allowed_namespaces.iter().any(|n| n == name);
             match (&key.namespace, namespaced) {
                 (None, Some(true)) => object.value["metadata"]["namespace"] = json!(config.namespace),

@@ -3,13 +3,16 @@
 use serde_json::Value;
 
 /// Where a pod template may stand.
-const TEMPLATES: &[&str] =
-    &["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec", "/template/spec"];
+const TEMPLATES: &[&str] = &["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec", "/template/spec"];
 const CONTAINERS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
 
 /// The pod specifications in `object`: of itself when it is a Pod, of its template otherwise.
 pub fn pod_specs(object: &Value) -> Vec<&Value> {
-    TEMPLATES.iter().filter_map(|pointer| object.pointer(pointer)).filter(|spec| spec["containers"].is_array()).collect()
+    TEMPLATES
+        .iter()
+        .filter_map(|pointer| object.pointer(pointer))
+        .filter(|spec| spec["containers"].is_array())
+        .collect()
 }
 
 fn containers(spec: &Value) -> impl Iterator<Item = &Value> {

@@ -131,10 +131,10 @@ mod tests {
 
     #[test]
     fn what_was_left_in_is_told_with_its_path() {
-        let object = json!({"a": [{"b": "x TOKEN_PLACEHOLDER y"}], "c": "CHANGEME", "d": "EXCHANGEMENT", "e": "see HERE"});
+        let object =
+            json!({"a": [{"b": "x TOKEN_PLACEHOLDER y"}], "c": "CHANGEME", "d": "EXCHANGEMENT", "e": "see HERE"});
         let findings = lint(&object, &["HERE"]);
-        let expected =
-            ["a[0].b: TOKEN_PLACEHOLDER was left in", "c: CHANGEME was left in", "e: HERE was left in"];
+        let expected = ["a[0].b: TOKEN_PLACEHOLDER was left in", "c: CHANGEME was left in", "e: HERE was left in"];
         assert_eq!(findings, expected);
     }
 

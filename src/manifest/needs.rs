@@ -25,7 +25,8 @@ pub fn needs(objects: &[Object]) -> Vec<Need> {
         let by = object.key();
         for spec in images::pod_specs(&object.value) {
             for (kind, name, data_key) in of_pod(spec) {
-                let key = ObjectKey { api_version: "v1".into(), kind: kind.into(), namespace: by.namespace.clone(), name };
+                let key =
+                    ObjectKey { api_version: "v1".into(), kind: kind.into(), namespace: by.namespace.clone(), name };
                 if !provided(objects, &key, data_key.as_deref()) {
                     needs.entry((key, data_key)).or_default().insert(by.clone());
                 }
@@ -113,14 +114,18 @@ mod tests {
 
     #[test]
     fn what_pods_need_is_found_wherever_they_name_it() {
-        let pod = object(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"}, "spec": {
+        let pod = object(
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"}, "spec": {
             "serviceAccountName": "api", "imagePullSecrets": [{"name": "pull"}],
             "containers": [{"name": "a", "envFrom": [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "maybe", "optional": true}}],
                 "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "secrets", "key": "x"}}}]}],
             "volumes": [{"name": "v", "secret": {"secretName": "files", "items": [{"key": "k", "path": "p"}]}},
                 {"name": "w", "persistentVolumeClaim": {"claimName": "data"}},
-                {"name": "t", "projected": {"sources": [{"configMap": {"name": "more"}}]}}]}}));
-        let settings = object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "shop"}}));
+                {"name": "t", "projected": {"sources": [{"configMap": {"name": "more"}}]}}]}}),
+        );
+        let settings = object(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "shop"}}),
+        );
         let found: Vec<String> = needs(&[pod, settings])
             .into_iter()
             .map(|need| format!("{} {}", need.key, need.data_key.unwrap_or_default()).trim().to_owned())
@@ -143,7 +148,8 @@ mod tests {
     fn a_provided_object_without_the_needed_key_is_still_a_need() {
         let pod = object(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [
             {"name": "a", "env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "gone"}}}]}]}}));
-        let map = object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"here": "1"}}));
+        let map =
+            object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"here": "1"}}));
         assert_eq!(needs(&[pod, map])[0].data_key.as_deref(), Some("gone"));
     }
 }

@@ -66,10 +66,7 @@ mod tests {
     fn what_the_server_sets_is_not_sent() {
         let object = json!({"kind": "Service", "metadata": {"name": "a", "uid": "1", "managedFields": [],
             "annotations": {LAST_APPLIED: "{}", "b": "c"}}, "status": {}});
-        assert_eq!(
-            normal(object),
-            json!({"kind": "Service", "metadata": {"name": "a", "annotations": {"b": "c"}}})
-        );
+        assert_eq!(normal(object), json!({"kind": "Service", "metadata": {"name": "a", "annotations": {"b": "c"}}}));
     }
 
     #[test]

@@ -58,7 +58,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn object(name: &str) -> Object {
-        let value = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 3}});
+        let value =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 3}});
         Object { value, source: Source { file: "a.yaml".into(), document: 1, line: 1 } }
     }
 

@@ -130,7 +130,9 @@ mod tests {
         let first = job("migrate", "a");
         assert_eq!(first["metadata"]["name"], job("migrate", "a")["metadata"]["name"]);
         assert_ne!(first["metadata"]["name"], job("migrate", "b")["metadata"]["name"]);
-        assert!(first["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("migrate-") && name.len() == 18));
+        assert!(
+            first["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("migrate-") && name.len() == 18)
+        );
         assert_eq!(first["metadata"]["labels"][JOB_LABEL], "migrate");
         let long = job(&"x".repeat(70), "a");
         assert_eq!(long["metadata"]["name"].as_str().map(str::len), Some(63));

@@ -82,8 +82,7 @@ fn kind_of(object: &Object) -> WaveKind {
             "",
             "ConfigMap" | "Secret" | "PersistentVolumeClaim" | "PersistentVolume" | "ResourceQuota" | "LimitRange",
         )
-        | ("scheduling.k8s.io", _)
-        | ("storage.k8s.io", _) => WaveKind::Configuration,
+        | ("scheduling.k8s.io" | "storage.k8s.io", _) => WaveKind::Configuration,
         ("networking.k8s.io", "NetworkPolicy") if denies(object) => WaveKind::DenyingPolicies,
         ("networking.k8s.io", "NetworkPolicy") => WaveKind::AllowingPolicies,
         ("", "Service") => WaveKind::Services,
@@ -149,7 +148,8 @@ impl Edges {
             everything.iter().map(|object| (base_name(object), BTreeSet::new())).collect();
         let mut wanted: Vec<(String, String, String)> = Vec::new();
         for (name, before) in order {
-            wanted.extend(before.iter().map(|other| (name.clone(), other.clone(), "order of the configuration".into())));
+            wanted
+                .extend(before.iter().map(|other| (name.clone(), other.clone(), "order of the configuration".into())));
         }
         for object in &everything {
             for other in names(object.annotation(AFTER)) {
@@ -169,7 +169,11 @@ impl Edges {
                 findings.push(unknown(&other, &origin, edges.keys()));
             }
         }
-        if findings.is_empty() { Ok(Self(edges)) } else { Err(Error::refused("the order names what is not there").details(findings)) }
+        if findings.is_empty() {
+            Ok(Self(edges))
+        } else {
+            Err(Error::refused("the order names what is not there").details(findings))
+        }
     }
 
     /// Every gate before the workloads that it gates, but for those that it waits for itself.
@@ -279,7 +283,8 @@ mod tests {
 
     #[test]
     fn kinds_come_in_the_order_in_which_they_need_each_other() {
-        let policy = |name: &str, spec: Value| object("networking.k8s.io/v1", "NetworkPolicy", name, json!({"spec": spec}));
+        let policy =
+            |name: &str, spec: Value| object("networking.k8s.io/v1", "NetworkPolicy", name, json!({"spec": spec}));
         let objects = [
             object("example.com/v1", "Thing", "thing", json!({})),
             object("autoscaling/v2", "HorizontalPodAutoscaler", "api", json!({})),

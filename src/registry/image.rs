@@ -44,13 +44,12 @@ pub fn platform_entry(name: &str, bytes: &[u8]) -> Result<Option<Digest>> {
         format!("{}/{}", text("os"), text("architecture"))
     };
     let fitting: Vec<&Value> = entries.iter().filter(|entry| platform(entry) == "linux/amd64").collect();
-    match fitting[..] {
-        [entry] => Ok(entry["digest"].as_str().and_then(|text| text.parse().ok())),
-        _ => {
-            let mut have: Vec<String> = entries.iter().map(platform).filter(|text| text != "unknown/unknown").collect();
-            have.sort();
-            Err(wrong_platform(name, &have.join(", ")))
-        }
+    if let [entry] = fitting[..] {
+        Ok(entry["digest"].as_str().and_then(|text| text.parse().ok()))
+    } else {
+        let mut have: Vec<String> = entries.iter().map(platform).filter(|text| text != "unknown/unknown").collect();
+        have.sort();
+        Err(wrong_platform(name, &have.join(", ")))
     }
 }
 
@@ -109,7 +108,8 @@ mod tests {
 
     #[test]
     fn an_index_is_its_one_linux_amd64_entry_and_attestations_do_not_count() {
-        let bytes = index(&[entry("linux", "amd64", "a"), entry("unknown", "unknown", "b"), entry("linux", "arm64", "c")]);
+        let bytes =
+            index(&[entry("linux", "amd64", "a"), entry("unknown", "unknown", "b"), entry("linux", "arm64", "c")]);
         assert_eq!(platform_entry("x", &bytes).expect("one"), Some(Digest::of(b"a")));
         assert_eq!(platform_entry("x", b"{\"config\": {}}").expect("no index"), None);
     }
@@ -124,8 +124,12 @@ mod tests {
 
     #[test]
     fn an_image_for_another_platform_is_refused() {
-        let blob = |architecture: &str| json!({"os": "linux", "architecture": architecture, "config": {"Labels": {"a": "b"}},
-            "rootfs": {"diff_ids": [Digest::of(b"layer")]}}).to_string().into_bytes();
+        let blob = |architecture: &str| {
+            json!({"os": "linux", "architecture": architecture, "config": {"Labels": {"a": "b"}},
+            "rootfs": {"diff_ids": [Digest::of(b"layer")]}})
+            .to_string()
+            .into_bytes()
+        };
         let image = read("x", Digest::of(b"m"), &blob("amd64")).expect("the right one");
         assert_eq!((image.labels["a"].as_str(), image.diff_ids.len()), ("b", 1));
         assert!(read("x", Digest::of(b"m"), &blob("arm64")).expect_err("arm").message.contains("linux/arm64"));

@@ -79,9 +79,12 @@ impl Registry {
 
     /// The digest of what `tag` names: an index's own, when it names one. `None` when it names nothing.
     pub async fn head(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>> {
-        let answer = self.session.send(Method::HEAD, repository, &manifest_path(repository, tag.as_str()), None).await?;
+        let answer =
+            self.session.send(Method::HEAD, repository, &manifest_path(repository, tag.as_str()), None).await?;
         match answer.status {
-            StatusCode::OK => answer.digest.clone().map(Some).ok_or_else(|| trouble::no_digest(repository, tag.as_str())),
+            StatusCode::OK => {
+                answer.digest.clone().map(Some).ok_or_else(|| trouble::no_digest(repository, tag.as_str()))
+            }
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(trouble::unexpected(&format!("asking for {repository}:{tag}"), &answer)),
         }
@@ -123,7 +126,9 @@ impl Registry {
             let Some(end) = page.last().filter(|end| !last.ends_with(&format!("={end}"))) else { return Ok(tags) };
             last = format!("&last={end}");
             let more = answer.has_next;
-            tags.extend(page.iter().filter_map(|text| text.parse().ok()).filter(|tag| !tags.contains(tag)).collect::<Vec<_>>());
+            tags.extend(
+                page.iter().filter_map(|text| text.parse().ok()).filter(|tag| !tags.contains(tag)).collect::<Vec<_>>(),
+            );
             if !more {
                 return Ok(tags);
             }

@@ -109,7 +109,9 @@ impl Session {
         if response.status() != StatusCode::UNAUTHORIZED {
             return answer(response).await;
         }
-        let Some(header) = self.meet(response.headers(), repository, right).await? else { return answer(response).await };
+        let Some(header) = self.meet(response.headers(), repository, right).await? else {
+            return answer(response).await;
+        };
         if known.as_ref() == Some(&header) {
             return answer(response).await;
         }

@@ -47,7 +47,9 @@ fn words(answer: &Answer) -> String {
 pub fn login_refused(registry: &str, username: &str, answer: &Answer) -> Error {
     Error::refused(format!("the registry {registry} does not accept the password of {username}"))
         .because(words(answer))
-        .hint("check registry.username and registry.password; an access token may have expired or lack the package scope")
+        .hint(
+            "check registry.username and registry.password; an access token may have expired or lack the package scope",
+        )
 }
 
 /// An upload could not be started.

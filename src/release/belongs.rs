@@ -58,9 +58,11 @@ impl<'a> Pods<'a> {
     }
 
     fn labels(&self) -> &Value {
-        let template = self.object.value.pointer("/spec/template").or_else(|| {
-            self.object.value.pointer("/spec/jobTemplate/spec/template")
-        });
+        let template = self
+            .object
+            .value
+            .pointer("/spec/template")
+            .or_else(|| self.object.value.pointer("/spec/jobTemplate/spec/template"));
         &template.unwrap_or(&self.object.value)["metadata"]["labels"]
     }
 }
@@ -74,14 +76,15 @@ fn judge(object: &Object, objects: &[Object], pods: &[Pods]) -> Result<(), Strin
         return gate(object, pods);
     }
     if let Some(own) = pods.iter().find(|pods| pods.key == key) {
-        return if own.selected { Ok(()) } else { Err("it is none of theirs".into()) };
+        return if own.selected { Ok(()) } else { Err("it belongs to none of them".into()) };
     }
     let users: Vec<&Pods> = pods.iter().filter(|pods| uses(object, pods, objects)).collect();
     let others: Vec<&str> = users.iter().filter(|user| !user.selected).map(|user| user.key.name.as_str()).collect();
-    match (users.is_empty(), others.is_empty()) {
-        (true, _) => Err("none of their pods uses it".into()),
-        (false, true) => Ok(()),
-        (false, false) => Err(format!("{} uses it too", others.join(", "))),
+    match (users.len(), others.len()) {
+        (0, _) => Err("none of their pods uses it".into()),
+        (_, 0) => Ok(()),
+        (all, foreign) if all == foreign => Err(format!("it belongs to {}", others.join(", "))),
+        _ => Err(format!("{} uses it too", others.join(", "))),
     }
 }
 
@@ -167,19 +170,26 @@ mod tests {
 
     fn object(kind: &str, name: &str, more: Value) -> Object {
         let api_version = if kind == "Deployment" { "apps/v1" } else { "v1" };
-        let mut value = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "shop"}});
+        let mut value =
+            json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "shop"}});
         json_patch::merge(&mut value, &more);
         Object { value, source: Source { file: "a".into(), document: 1, line: 1 } }
     }
 
     fn workload(name: &str) -> Object {
-        object("Deployment", name, json!({"spec": {"template": {"metadata": {"labels": {"app": name}}, "spec": {
+        object(
+            "Deployment",
+            name,
+            json!({"spec": {"template": {"metadata": {"labels": {"app": name}}, "spec": {
             "serviceAccountName": name, "containers": [{"name": name, "image": format!("shop/{name}"),
-            "envFrom": [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": name}}]}]}}}}))
+            "envFrom": [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": name}}]}]}}}}),
+        )
     }
 
     fn chosen(objects: &[Object]) -> Selection {
-        let users = |name: &str| objects.iter().filter(|o| o.name() == name && o.kind() == "Deployment").map(Object::key).collect();
+        let users = |name: &str| {
+            objects.iter().filter(|o| o.name() == name && o.kind() == "Deployment").map(Object::key).collect()
+        };
         let service = |name: &str| -> ServiceName { name.parse().expect("a name") };
         let references = [(service("api"), users("api")), (service("web"), users("web"))].into();
         selection(objects, &references, &[service("web")].into())
@@ -199,8 +209,12 @@ mod tests {
             object("NetworkPolicy", "deny", json!({"spec": {"podSelector": {}}})),
             object("NetworkPolicy", "web", json!({"spec": {"podSelector": {"matchLabels": {"app": "web"}}}})),
             object("PodDisruptionBudget", "web", json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}})),
-            object("Ingress", "both", json!({"spec": {"rules": [
-                {"http": {"paths": [{"backend": {"service": {"name": "web"}}}, {"backend": {"service": {"name": "api"}}}]}}]}})),
+            object(
+                "Ingress",
+                "both",
+                json!({"spec": {"rules": [
+                {"http": {"paths": [{"backend": {"service": {"name": "web"}}}, {"backend": {"service": {"name": "api"}}}]}}]}}),
+            ),
         ];
         let selection = chosen(&objects);
         let kept: Vec<String> = selection.kept.iter().map(|key| format!("{} {}", key.kind, key.name)).collect();
@@ -224,8 +238,12 @@ mod tests {
     #[test]
     fn a_gate_runs_only_for_those_that_it_gates() {
         let job = |gates: &str| {
-            object("Job", "migrate", json!({"metadata": {"annotations": {"hdeploy.dev/gates": gates}},
-                "spec": {"template": {"spec": {"containers": [{"name": "m", "image": "shop/api"}]}}}}))
+            object(
+                "Job",
+                "migrate",
+                json!({"metadata": {"annotations": {"hdeploy.dev/gates": gates}},
+                "spec": {"template": {"spec": {"containers": [{"name": "m", "image": "shop/api"}]}}}}),
+            )
         };
         let kept = |gates: &str| {
             let objects = [workload("api"), workload("web"), job(gates)];

@@ -107,9 +107,10 @@ async fn same_content(context: &Context, service: &Service, built: &BuiltImage) 
     let Some(top) = context.registry.head(&service.repository, &latest()).await? else { return Ok(None) };
     let held = context.registry.resolve(&service.repository, &Reference::Tag(latest())).await;
     // An image under `latest` that cannot be used, for example of another platform, is simply not the same.
-    let same = held.ok().flatten().is_some_and(|held| {
-        held.diff_ids == built.diff_ids && essential(&held.config) == essential(&built.config)
-    });
+    let same = held
+        .ok()
+        .flatten()
+        .is_some_and(|held| held.diff_ids == built.diff_ids && essential(&held.config) == essential(&built.config));
     Ok(same.then_some(top))
 }
 
@@ -136,13 +137,7 @@ fn essential(config: &serde_json::Value) -> serde_json::Value {
     Value::Object(kept.into_iter().collect())
 }
 
-async fn push(
-    context: &Context,
-    daemon: &Docker,
-    service: &Service,
-    built: &BuiltImage,
-    tag: &Tag,
-) -> Result<Digest> {
+async fn push(context: &Context, daemon: &Docker, service: &Service, built: &BuiltImage, tag: &Tag) -> Result<Digest> {
     let events = context.events.clone();
     let name = service.name.clone();
     let credentials = context.config.registry.credentials.as_ref();

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::manifest::{Draft, Rendered, read};
-use crate::release::belongs;
 use crate::model::{ObjectKey, ServiceName};
 use crate::plan::request::Request;
+use crate::release::belongs;
 use crate::stage::Context;
 use crate::stage::build::Images;
 use crate::suggest::nearest;

@@ -18,7 +18,7 @@ use crate::stage::{Context, apply};
 use crate::verdict::{Expectation, Snapshot, Verdict, judge_job};
 
 /// How long the pods of a deleted Job may take to go: longer than any sensible grace period.
-const GONE: Duration = Duration::from_secs(300);
+const GONE: Duration = Duration::from_mins(5);
 /// How long the last lines of a pod that has ended may take to arrive.
 const LAST_LINES: Duration = Duration::from_secs(3);
 

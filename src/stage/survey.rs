@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use crate::config::{Build, Service};
 use crate::error::{Error, Result};
 use crate::event::{Decision, Event};
 use crate::git::{self, Revision};
+use crate::manifest::rendered::JOB_LABEL;
 use crate::manifest::{Draft, images};
 use crate::model::{ImageRef, ObjectKey, PinnedImage, Repository, ServiceName, Tag};
 use crate::plan::intent::{self, Available, Found, Intent, Taken};
 use crate::plan::naming::{self, Naming, RECIPE_LABEL, Source};
-use crate::registry::Reference;
 use crate::plan::request::Request;
+use crate::registry::Reference;
 use crate::stage::Context;
 use crate::suggest::nearest;
 
@@ -32,7 +35,6 @@ pub async fn survey(context: &Context, request: &Request, draft: &Draft) -> Resu
     let release = release(context, request, revision.as_ref())?;
     let by_name = request.tag.is_some() && (request.skip_build || revision.is_some());
     let needed: BTreeSet<ServiceName> = draft.references().into_keys().collect();
-    let chosen = |service: &ServiceName| request.only.is_empty() || request.only.contains(service);
 
     let intents = if by_name {
         of_release(context, &needed, &release).await?
@@ -40,10 +42,8 @@ pub async fn survey(context: &Context, request: &Request, draft: &Draft) -> Resu
         let available = available(context, draft, &needed, &release, revision.as_ref()).await?;
         intent::without_build(&available, release.as_str(), request.mixed)?
     } else {
-        let (build, take): (BTreeSet<_>, BTreeSet<_>) = needed
-            .iter()
-            .cloned()
-            .partition(|name| chosen(name) && context.config.service(name).is_some_and(|s| s.build.is_some()));
+        let (build, take): (BTreeSet<_>, BTreeSet<_>) =
+            needed.iter().cloned().partition(|name| service(context, name).build.is_some());
         let taken = available(context, draft, &take, &release, revision.as_ref()).await?;
         let mut intents = intent::without_build(&taken, release.as_str(), true)?;
         intents.extend(built(context, &build, &release, revision.as_ref()).await?);
@@ -103,11 +103,7 @@ async fn of_release(
         .hint("deploy a tag that is there, or build the current revision: hdeploy all"))
 }
 
-async fn find_release(
-    context: &Context,
-    repository: &Repository,
-    release: &Tag,
-) -> Result<Result<Taken, String>> {
+async fn find_release(context: &Context, repository: &Repository, release: &Tag) -> Result<Result<Taken, String>> {
     let family = naming::release_of(release).unwrap_or(release.as_str()).to_owned();
     for tag in [release.as_str(), &family].into_iter().filter_map(|text| text.parse::<Tag>().ok()) {
         if let Some(found) = find(context, repository, &tag).await? {
@@ -115,8 +111,7 @@ async fn find_release(
         }
     }
     let tags = context.registry.tags(repository).await?;
-    let of_family: Vec<&Tag> =
-        tags.iter().filter(|tag| naming::release_of(tag) == Some(family.as_str())).collect();
+    let of_family: Vec<&Tag> = tags.iter().filter(|tag| naming::release_of(tag) == Some(family.as_str())).collect();
     match of_family[..] {
         [] => Ok(Err(not_there(repository, release, &tags))),
         [only] => {
@@ -165,10 +160,7 @@ async fn built(
         let build = service.build.as_ref().expect("only services with a build are asked for");
         let (naming, recipe) = naming_of(service, build, release, revision).await?;
         let by_tag = find(context, &service.repository, &naming.tag).await?;
-        let by_own = match naming.exact {
-            true => None,
-            false => find(context, &service.repository, &naming.own).await?,
-        };
+        let by_own = if naming.exact { None } else { find(context, &service.repository, &naming.own).await? };
         intents.insert(name.clone(), intent::build_or_take(&naming, &recipe, by_tag, by_own));
     }
     Ok(intents)
@@ -182,10 +174,7 @@ async fn naming_of(
 ) -> Result<(Naming, String)> {
     let own = git::state(&build.context).await?;
     let clean = own.as_ref().is_some_and(|revision| !revision.dirty);
-    let content = match clean {
-        true => None,
-        false => Some(content_hash(build.clone()).await?),
-    };
+    let content = if clean { None } else { Some(content_hash(build.clone()).await?) };
     let named_by_person = own.is_none().then_some(content.as_deref()).flatten();
     let source = Source {
         in_release_repository: own.as_ref().map(|r| r.root.as_path()) == release_revision.map(|r| r.root.as_path()),
@@ -253,18 +242,31 @@ async fn current(
 /// The images by digest that the live workloads of a service run.
 async fn live_images(context: &Context, service: &Service, users: &[ObjectKey]) -> Result<Vec<PinnedImage>> {
     let mut live = Vec::new();
-    // A Job's name follows from its content, so that a live one cannot be looked up by the manifest's name.
-    for key in users.iter().filter(|key| key.kind != "Job") {
-        let Some(object) = context.cluster.get(key).await? else { continue };
-        for reference in images::references(&object) {
-            let Ok(reference) = reference.parse::<ImageRef>() else { continue };
-            if let (true, Some(digest)) = (reference.path == service.repository.path, reference.digest) {
-                let image = PinnedImage { repository: service.repository.clone(), digest };
-                if !live.contains(&image) {
-                    live.push(image);
-                }
-            }
+    for key in users {
+        for object in live_objects(context, key).await? {
+            live.extend(images::references(&object).into_iter().filter_map(|image| of_service(image, service)));
         }
     }
+    live.sort_by(|a, b| a.digest.cmp(&b.digest));
+    live.dedup();
     Ok(live)
+}
+
+/// The live object called `key`. A Job's name follows from its content, so the newest that came from the same manifest
+/// stands for it.
+async fn live_objects(context: &Context, key: &ObjectKey) -> Result<Vec<Value>> {
+    if key.kind != "Job" {
+        return Ok(context.cluster.get(key).await?.into_iter().collect());
+    }
+    let namespace = key.namespace.as_deref();
+    let selector = format!("{JOB_LABEL}={}", key.name);
+    let jobs = context.cluster.list_all(&key.api_version, &key.kind, namespace, Some(&selector)).await?;
+    let created = |job: &Value| job["metadata"]["creationTimestamp"].as_str().map(str::to_owned);
+    Ok(jobs.into_iter().max_by_key(created).into_iter().collect())
+}
+
+fn of_service(image: &str, service: &Service) -> Option<PinnedImage> {
+    let reference: ImageRef = image.parse().ok()?;
+    let ours = reference.path == service.repository.path;
+    Some(PinnedImage { repository: service.repository.clone(), digest: reference.digest.filter(|_| ours)? })
 }

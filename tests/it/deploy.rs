@@ -96,12 +96,7 @@ fn a_build_that_fails_shows_its_own_lines_and_writes_nothing() {
     let project = Project::new("broken");
     project.edit("site/Dockerfile", "RUN echo", "RUN cat /made-up-path && echo");
     project.commit("site");
-    project
-        .hdeploy(&["all"])
-        .exits(4)
-        .says("site")
-        .says("Dockerfile:5")
-        .says("can't open '/made-up-path'");
+    project.hdeploy(&["all"]).exits(4).says("site").says("Dockerfile:5").says("can't open '/made-up-path'");
     assert_eq!(project.sandbox().writes(&project.name), Vec::<String>::new());
 }
 
@@ -135,7 +130,7 @@ fn what_pods_need_and_nobody_provides_is_refused_before_any_write() {
 fn a_secret_never_leaves() {
     let project = Project::new("secret");
     let password = project.sandbox().password.clone();
-    project.edit("site/Dockerfile", "RUN echo", &format!("RUN echo {password}; false; echo"));
+    project.edit("site/Dockerfile", "RUN echo", &format!("RUN echo {password}; false && echo"));
     project.commit("site");
     project.hdeploy(&["all"]).exits(4).never_says(&password);
 }

@@ -71,7 +71,8 @@ fn a_file_without_its_value_is_left_out_as_a_whole_with_its_patches() {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"},
         "stringData": {"token": "TOKEN_PLACEHOLDER"}});
     let beside = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "agent"}});
-    let objects = || vec![deployment("shop/api"), object("agent.yaml", secret.clone()), object("agent.yaml", beside.clone())];
+    let objects =
+        || vec![deployment("shop/api"), object("agent.yaml", secret.clone()), object("agent.yaml", beside.clone())];
 
     config.substitutions = vec![substitution(None)];
     let draft = Draft::new(&config, objects()).expect("a draft");
@@ -102,11 +103,17 @@ fn third_party_images_come_from_the_mirror_in_every_spelling() {
 #[test]
 fn objects_outside_the_namespaces_are_refused() {
     let lies = |namespace: &str| {
-        object("a.yaml", json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": namespace}}))
+        object(
+            "a.yaml",
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": namespace}}),
+        )
     };
     assert!(Draft::new(&config(), vec![lies("shop"), lies("kube-system")]).is_ok());
     let namespace = object("b.yaml", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}));
-    let role = object("c.yaml", json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "x"}}));
+    let role = object(
+        "c.yaml",
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "x"}}),
+    );
     let error = Draft::new(&config(), vec![lies("other"), namespace, role]).expect_err("outside");
     assert_eq!(error.details.len(), 2, "{error:?}");
 }

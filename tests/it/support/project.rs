@@ -22,8 +22,7 @@ pub struct Project {
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 const DOCKERFILE: &str = "ARG BASE\nFROM ${BASE} AS api\nCOPY www /www\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n\nFROM ${BASE} AS job\nCOPY job.txt /job.txt\nCMD [\"cat\", \"/job.txt\"]\n";
-const SITE_DOCKERFILE: &str =
-    "ARG BASE\nFROM ${BASE}\nARG GREETING=hello\nCOPY www /www\nRUN echo \"$GREETING\" > /www/greeting\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n";
+const SITE_DOCKERFILE: &str = "ARG BASE\nFROM ${BASE}\nARG GREETING=hello\nCOPY www /www\nRUN echo \"$GREETING\" > /www/greeting\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n";
 
 impl Project {
     /// An empty folder.
@@ -58,9 +57,10 @@ impl Project {
 
     fn manifests(&self) {
         let name = &self.name;
-        self.write("product/deploy-k3s/manifests/namespace.yaml", &format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n"
-        ));
+        self.write(
+            "product/deploy-k3s/manifests/namespace.yaml",
+            &format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n"),
+        );
         for service in ["api", "site"] {
             self.write(
                 &format!("product/deploy-k3s/manifests/{service}.yaml"),
@@ -169,7 +169,7 @@ impl Project {
         let here = if product.exists() { product } else { self.folder.path().to_owned() };
         let mut command = Command::new(env!("CARGO_BIN_EXE_hdeploy"));
         command.args(arguments).current_dir(here).stdin(Stdio::null());
-        command.env("PRODUCT_REGISTRY_PASSWORD", &self.sandbox.password).envs(environment.iter().copied());
+        command.env("SHOP_PASSWORD", &self.sandbox.password).envs(environment.iter().copied());
         Outcome::of(&mut command)
     }
 

@@ -84,12 +84,7 @@ impl Sandbox {
 #[track_caller]
 pub fn kubectl(arguments: &[&str]) -> String {
     let output = Command::new("kubectl").args(arguments).output().expect("kubectl");
-    assert!(
-        output.status.success(),
-        "kubectl {}: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
