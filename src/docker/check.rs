@@ -36,10 +36,10 @@ pub(super) fn dockerfile(build: &Build) -> Result<Dockerfile> {
         let names = here.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let others: Vec<String> = names.filter(|name| name.to_lowercase().contains("dockerfile")).collect();
         let error = Error::refused(format!("the Dockerfile {} could not be read", path.display())).because(error);
-        match others.is_empty() {
-            true => error.hint("correct the service's dockerfile in the configuration"),
-            false => error.hint(format!("correct the service's dockerfile; the context has {}", others.join(", "))),
+        if others.is_empty() {
+            return error.hint("correct the service's dockerfile in the configuration");
         }
+        error.hint(format!("correct the service's dockerfile; the context has {}", others.join(", ")))
     })?;
     let file = Dockerfile::parse(&String::from_utf8_lossy(&text));
     match &build.target {
