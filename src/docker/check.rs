@@ -37,10 +37,9 @@ pub(super) fn dockerfile(build: &Build) -> Result<Dockerfile> {
         let others: Vec<String> = names.filter(|name| name.to_lowercase().contains("dockerfile")).collect();
         let error = Error::refused(format!("the Dockerfile {} could not be read", path.display())).because(error);
         if others.is_empty() {
-            error.hint("correct the service's dockerfile in the configuration")
-        } else {
-            error.hint(format!("correct the service's dockerfile; the context has {}", others.join(", ")))
+            return error.hint("correct the service's dockerfile in the configuration");
         }
+        error.hint(format!("correct the service's dockerfile; the context has {}", others.join(", ")))
     })?;
     let file = Dockerfile::parse(&String::from_utf8_lossy(&text));
     match &build.target {

@@ -236,3 +236,114 @@ impl Read for Exactly {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn build(folder: &Path) -> Build {
+        Build {
+            context: folder.to_owned(),
+            dockerfile: "Dockerfile".into(),
+            target: None,
+            args: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn sample() -> (tempfile::TempDir, Build) {
+        let folder = tempfile::tempdir().expect("folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+            fs::write(path, text).expect("written");
+        };
+        write("Dockerfile", "FROM scratch\n");
+        write(".dockerignore", "Dockerfile\nlogs\n!logs/keep\n");
+        write("src/main.go", "package main");
+        write("src-2/a", "a");
+        write("logs/keep", "kept");
+        write("logs/drop", "dropped");
+        symlink("src/main.go", folder.path().join("link")).expect("link");
+        let build = build(folder.path());
+        (folder, build)
+    }
+
+    fn archived(build: &Build) -> Vec<String> {
+        let mut bytes = Vec::new();
+        archive(build, &mut bytes).expect("archived");
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let entries = archive.entries().expect("entries").map(|entry| {
+            let entry = entry.expect("entry");
+            let header = entry.header();
+            assert_eq!((header.uid().expect("uid"), header.gid().expect("gid")), (0, 0));
+            format!("{:?} {}", header.entry_type(), entry.path().expect("path").display())
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn the_archive_holds_what_is_not_ignored_in_order() {
+        let (_folder, build) = sample();
+        assert_eq!(
+            archived(&build),
+            [
+                "Regular .dockerignore",
+                "Regular Dockerfile",
+                "Symlink link",
+                "Directory logs",
+                "Regular logs/keep",
+                "Directory src",
+                "Regular src/main.go",
+                "Directory src-2",
+                "Regular src-2/a",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_hash_follows_what_is_sent_and_nothing_else() {
+        let (folder, build) = sample();
+        let path = |name: &str| folder.path().join(name);
+        let hash = || content_hash(&build).expect("hash");
+        let mut seen = vec![hash()];
+        assert_eq!(seen[0].len(), 12);
+        fs::write(path("logs/drop"), "something else").expect("written");
+        fs::File::open(path("src/main.go")).and_then(|f| f.set_modified(std::time::UNIX_EPOCH)).expect("time");
+        assert_eq!(hash(), seen[0]);
+        let changes: [&dyn Fn(); 5] = [
+            &|| fs::write(path("src/main.go"), "package other").expect("written"),
+            &|| fs::set_permissions(path("src/main.go"), fs::Permissions::from_mode(0o755)).expect("mode"),
+            &|| fs::write(path("Dockerfile"), "FROM other\n").expect("written"),
+            &|| fs::rename(path("src-2/a"), path("src-2/b")).expect("renamed"),
+            &|| {
+                fs::remove_file(path("link")).expect("removed");
+                symlink("elsewhere", path("link")).expect("link");
+            },
+        ];
+        for change in changes {
+            change();
+            let now = hash();
+            assert!(!seen.contains(&now));
+            seen.push(now);
+        }
+    }
+
+    #[test]
+    fn a_dockerfiles_own_ignore_file_comes_first_and_sockets_stay_at_home() {
+        let (folder, build) = sample();
+        fs::write(folder.path().join("Dockerfile.dockerignore"), "*\n!src\n").expect("written");
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("src/socket")).expect("socket");
+        assert_eq!(archived(&build), ["Regular Dockerfile", "Directory src", "Regular src/main.go"]);
+    }
+
+    #[test]
+    fn a_file_that_shrinks_while_it_is_read_is_an_error() {
+        let (folder, _build) = sample();
+        let path = folder.path().join("src/main.go");
+        let (mut file, metadata) = open(&path).expect("open");
+        fs::write(&path, "x").expect("written");
+        let error = copy_exactly(&mut file, &metadata, &path, &mut io::sink()).expect_err("changed");
+        assert!(error.message.ends_with("src/main.go changed while it was read"));
+    }
+}

@@ -54,7 +54,7 @@ fn cause(text: &str) -> Cause {
 pub(super) fn build(request: &BuildRequest, file: &Dockerfile, failed: Option<Failed>, text: &str) -> Error {
     let service = &request.service;
     if cause(text) == Cause::DiskFull {
-        let step = failed.as_ref().map(|failed| format!(" in {}", failed.step)).unwrap_or_default();
+        let step = failed.as_ref().map(|failed| format!(" in {}", short(&failed.step))).unwrap_or_default();
         let error = Error::refused(format!("building {service} failed{step}: the Docker daemon's disk is full"));
         return error.because(text.to_owned()).hint("free space there: docker system df; docker builder prune");
     }
@@ -62,13 +62,33 @@ pub(super) fn build(request: &BuildRequest, file: &Dockerfile, failed: Option<Fa
     if let Some(image) = pulled(&failed.step) {
         return base_image(request, file, image, &failed, text);
     }
-    let mut error =
-        Error::refused(format!("building {service} failed in {}", failed.step)).because(failed.error.clone());
+    let why = exit_code(&failed.error).unwrap_or(&failed.error).to_owned();
+    let mut error = Error::refused(format!("building {service} failed in {}", short(&failed.step))).because(why);
     error = located(error, request, file, file.line_of_step(&failed.step));
     if !failed.log.is_empty() {
         error = error.detail(failed.log.join("\n"));
     }
+    let copies = failed.step.contains("] COPY ") || failed.step.contains("] ADD ");
+    if copies && cause(&failed.error) == Cause::NotFound {
+        let context = request.build.context.display();
+        error = error.hint(format!("the build sees only what lies in {context} and is not left out by .dockerignore"));
+    }
     error.hint(format!("correct it, or see it by itself: {}", by_hand(request)))
+}
+
+/// Of `executor failed running [/bin/sh -c …]: exit code: 3`, which repeats the whole command.
+fn exit_code(error: &str) -> Option<&str> {
+    let at = error.rfind("exit code: ")?;
+    error[at + "exit code: ".len()..].bytes().all(|b| b.is_ascii_digit()).then(|| &error[at..])
+}
+
+/// A step's name for a sentence; the whole line is told beside it.
+fn short(step: &str) -> String {
+    let words = step.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
 }
 
 /// The image that the step fetches.
@@ -121,7 +141,8 @@ fn located(error: Error, request: &BuildRequest, file: &Dockerfile, line: Option
 fn by_hand(request: &BuildRequest) -> String {
     let build = &request.build;
     let target = build.target.as_ref().map(|target| format!(" --target {target}")).unwrap_or_default();
-    let args: String = build.args.keys().map(|name| format!(" --build-arg {name}=…")).collect();
+    let args: Vec<String> = build.args.keys().map(|name| format!(" --build-arg {name}=…")).collect();
+    let args = args.concat();
     let file = build.context.join(&build.dockerfile);
     format!(
         "DOCKER_BUILDKIT=1 docker build --platform linux/amd64 -f {}{target}{args} {}",
@@ -180,4 +201,69 @@ pub(super) fn request<T>(docker: &Docker, what: &str, result: Result<T, ApiError
             .hint("look whether it is well: docker info; then run the same command again"),
         None => gone(docker, what).because(error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Build;
+
+    fn request() -> BuildRequest {
+        BuildRequest {
+            service: "api".parse().expect("name"),
+            build: Build {
+                context: "/src".into(),
+                dockerfile: "Dockerfile".into(),
+                target: Some("web".into()),
+                args: [("A".to_owned(), "secret".to_owned())].into(),
+            },
+            image: Repository { registry: "registry.example".into(), path: "a/api".into() },
+            tag: "t".parse().expect("tag"),
+            labels: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn told(step: &str, error: &str) -> Error {
+        let file = Dockerfile::parse("FROM registry.example/go:1 AS web\nCOPY a b\nRUN make \\\n all\n");
+        let log = vec!["one".to_owned(), "two".to_owned()];
+        let failed = Failed { vertex: String::new(), step: step.into(), error: error.into(), log };
+        build(&request(), &file, Some(failed), error)
+    }
+
+    #[test]
+    fn a_failing_step_is_told_with_its_line_and_its_log() {
+        let error = told("[web 3/3] RUN make   all", "executor failed running [/bin/sh -c make   all]: exit code: 2");
+        assert_eq!(error.message, "building api failed in [web 3/3] RUN make all");
+        assert_eq!(error.details, ["/src/Dockerfile:3: RUN make \\", "one\ntwo"]);
+        assert_eq!(error.causes(), ["exit code: 2"]);
+        assert!(error.hints[0].ends_with("-f /src/Dockerfile --target web --build-arg A=… /src"), "{:?}", error.hints);
+    }
+
+    #[test]
+    fn base_images_and_full_disks_have_words_of_their_own() {
+        let load = "[internal] load metadata for registry.example/go:1";
+        for (step, why, words) in [
+            (load, "registry.example/go:1: not found", "go:1: the registry does not have it"),
+            (
+                load,
+                "pull access denied, repository does not exist or may require authorization",
+                "does not let you pull",
+            ),
+            (load, "unexpected status: 401 Unauthorized", "does not let you pull"),
+            (load, "dial tcp: lookup registry.example: no such host", "cannot reach its registry"),
+            ("[web 1/3] FROM registry.example/go:1@sha256:00", "failed to copy: EOF", "cannot be pulled"),
+            ("[web 3/3] RUN make all", "write /x: no space left on device", "the Docker daemon's disk is full"),
+        ] {
+            let error = told(step, why);
+            assert!(error.message.contains(words), "{why}: {}", error.message);
+        }
+        assert_eq!(told(load, "x: not found").details, ["/src/Dockerfile:1: FROM registry.example/go:1 AS web"]);
+    }
+
+    #[test]
+    fn lines_are_read_from_parse_errors() {
+        assert_eq!(line_in("dockerfile parse error line 12: unknown instruction"), Some(12));
+        assert_eq!(line_in("dockerfile parse error on line 3: x"), Some(3));
+        assert_eq!(line_in("no such thing"), None);
+    }
 }

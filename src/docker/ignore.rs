@@ -158,9 +158,18 @@ fn compile(pattern: &str) -> Result<How, regex::Error> {
                     is_regex = false;
                 }
             }
-            '*' => (is_regex, ()) = (true, regex.push_str("[^/]*")),
-            '?' => (is_regex, ()) = (true, regex.push_str("[^/]")),
-            '[' | ']' => (is_regex, ()) = (true, regex.push(c)),
+            '*' => {
+                is_regex = true;
+                regex.push_str("[^/]*");
+            }
+            '?' => {
+                is_regex = true;
+                regex.push_str("[^/]");
+            }
+            '[' | ']' => {
+                is_regex = true;
+                regex.push(c);
+            }
             '\\' => {
                 is_regex |= chars.peek().is_some();
                 match chars.next() {

@@ -29,9 +29,9 @@ struct Step {
 }
 
 /// The step that ended the build.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failed {
-    vertex: String,
+    pub(super) vertex: String,
     pub(super) step: String,
     pub(super) error: String,
     pub(super) log: Vec<String>,
