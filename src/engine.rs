@@ -55,7 +55,9 @@ async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run
         }
 
         let applied = stage::apply::wave(context, request, rendered, &wave).await?;
-        applied.iter().for_each(|object| run.count(object.outcome));
+        for object in &applied {
+            run.count(object.outcome);
+        }
         if wave.kind == WaveKind::CustomResourceDefinitions {
             context.cluster.wait_for_kinds(&rendered.keys(), KINDS_PATIENCE).await?;
         }

@@ -54,9 +54,13 @@ fn of_pod(spec: &Value) -> Vec<Found> {
         add(&mut found, "ServiceAccount", spec, "serviceAccountName", None);
     }
     for field in ["containers", "initContainers"] {
-        list(&spec[field]).iter().for_each(|container| of_container(container, &mut found));
+        for container in list(&spec[field]) {
+            of_container(container, &mut found);
+        }
     }
-    list(&spec["volumes"]).iter().for_each(|volume| of_volume(volume, &mut found));
+    for volume in list(&spec["volumes"]) {
+        of_volume(volume, &mut found);
+    }
     found
 }
 

@@ -105,7 +105,9 @@ fn take(value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut
         if let Value::Object(mut list) = value
             && let Some(Value::Array(items)) = list.remove("items")
         {
-            items.into_iter().for_each(|item| take(item, source, objects, findings));
+            for item in items {
+                take(item, source, objects, findings);
+            }
         }
         return;
     }

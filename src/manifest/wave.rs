@@ -108,20 +108,20 @@ pub fn waves(objects: &[Object], order: &BTreeMap<String, Vec<String>>) -> Resul
     let workloads = by_kind.remove(&WaveKind::Workloads).unwrap_or_default();
     let rest = by_kind.remove(&WaveKind::Rest);
     let mut waves: Vec<Wave> = by_kind.into_iter().map(|(kind, objects)| Wave { kind, objects }).collect();
-    waves.extend(running(gates, workloads, order)?);
+    waves.extend(running(&gates, &workloads, order)?);
     waves.extend(rest.map(|objects| Wave { kind: WaveKind::Rest, objects }));
     Ok(waves)
 }
 
 /// Gates and workloads in levels: each after everything that it waits for.
-fn running(gates: Vec<Object>, workloads: Vec<Object>, order: &BTreeMap<String, Vec<String>>) -> Result<Vec<Wave>> {
-    let mut edges = Edges::new(&gates, &workloads, order)?;
-    edges.gate(&gates, &workloads);
+fn running(gates: &[Object], workloads: &[Object], order: &BTreeMap<String, Vec<String>>) -> Result<Vec<Wave>> {
+    let mut edges = Edges::new(gates, workloads, order)?;
+    edges.gate(gates, workloads);
     let levels = edges.levels()?;
     let last = levels.values().max().copied().unwrap_or(0);
     let mut waves = Vec::new();
     for level in 0..=last {
-        for (kind, objects) in [(WaveKind::Workloads, &workloads), (WaveKind::Gate, &gates)] {
+        for (kind, objects) in [(WaveKind::Workloads, workloads), (WaveKind::Gate, gates)] {
             let here = |object: &&Object| levels[&base_name(object)] == level;
             let objects: Vec<Object> = objects.iter().filter(here).cloned().collect();
             if !objects.is_empty() {
@@ -249,18 +249,18 @@ mod tests {
     use crate::manifest::Source;
     use serde_json::{Value, json};
 
-    fn object(api_version: &str, kind: &str, name: &str, more: Value) -> Object {
+    fn object(api_version: &str, kind: &str, name: &str, more: &Value) -> Object {
         let mut value = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}});
-        json_patch::merge(&mut value, &more);
+        json_patch::merge(&mut value, more);
         Object { value, source: Source { file: format!("{name}.yaml").into(), document: 1, line: 1 } }
     }
 
     fn workload(name: &str) -> Object {
-        object("apps/v1", "Deployment", name, json!({}))
+        object("apps/v1", "Deployment", name, &json!({}))
     }
 
     fn job(name: &str, gates: &str) -> Object {
-        object("batch/v1", "Job", name, json!({"metadata": {"annotations": {GATES: gates}}}))
+        object("batch/v1", "Job", name, &json!({"metadata": {"annotations": {GATES: gates}}}))
     }
 
     fn order(pairs: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
@@ -284,19 +284,19 @@ mod tests {
     #[test]
     fn kinds_come_in_the_order_in_which_they_need_each_other() {
         let policy =
-            |name: &str, spec: Value| object("networking.k8s.io/v1", "NetworkPolicy", name, json!({"spec": spec}));
+            |name: &str, spec: Value| object("networking.k8s.io/v1", "NetworkPolicy", name, &json!({"spec": spec}));
         let objects = [
-            object("example.com/v1", "Thing", "thing", json!({})),
-            object("autoscaling/v2", "HorizontalPodAutoscaler", "api", json!({})),
+            object("example.com/v1", "Thing", "thing", &json!({})),
+            object("autoscaling/v2", "HorizontalPodAutoscaler", "api", &json!({})),
             workload("api"),
             job("migrate", ""),
-            object("v1", "Service", "api", json!({})),
+            object("v1", "Service", "api", &json!({})),
             policy("deny", json!({"podSelector": {}, "policyTypes": ["Ingress"]})),
             policy("allow", json!({"ingress": [{}]})),
-            object("v1", "ConfigMap", "settings", json!({})),
-            object("rbac.authorization.k8s.io/v1", "Role", "api", json!({})),
-            object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "things", json!({})),
-            object("v1", "Namespace", "shop", json!({})),
+            object("v1", "ConfigMap", "settings", &json!({})),
+            object("rbac.authorization.k8s.io/v1", "Role", "api", &json!({})),
+            object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "things", &json!({})),
+            object("v1", "Namespace", "shop", &json!({})),
         ];
         assert_eq!(
             said(&objects, &[]),

@@ -155,8 +155,8 @@ mod tests {
         PinnedImage { repository, digest: Digest::of(content.as_bytes()) }
     }
 
-    fn found(content: &str, recipe: Option<&str>) -> Option<Found> {
-        Some(Found { image: image(content), recipe: recipe.map(str::to_owned) })
+    fn found(content: &str, recipe: Option<&str>) -> Found {
+        Found { image: image(content), recipe: recipe.map(str::to_owned) }
     }
 
     fn naming(exact: bool) -> Naming {
@@ -175,11 +175,11 @@ mod tests {
     fn what_the_registry_has_decides_between_building_and_taking() {
         for (by_tag, by_own, exact, expected) in [
             (None, None, false, ("build", "d3708e6")),
-            (found("a", Some("r1")), None, false, ("take", "d3708e6")),
-            (found("a", Some("r2")), None, false, ("build", "d3708e6-00000000")),
-            (found("a", None), None, false, ("build", "d3708e6-00000000")),
-            (found("a", Some("r2")), found("b", Some("r1")), false, ("take", "d3708e6-00000000")),
-            (found("a", None), None, true, ("take", "d3708e6")),
+            (Some(found("a", Some("r1"))), None, false, ("take", "d3708e6")),
+            (Some(found("a", Some("r2"))), None, false, ("build", "d3708e6-00000000")),
+            (Some(found("a", None)), None, false, ("build", "d3708e6-00000000")),
+            (Some(found("a", Some("r2"))), Some(found("b", Some("r1"))), false, ("take", "d3708e6-00000000")),
+            (Some(found("a", None)), None, true, ("take", "d3708e6")),
         ] {
             let intent = build_or_take(&naming(exact), "r1", by_tag, by_own);
             assert_eq!(tag_of(&intent), (expected.0, expected.1.to_owned()));

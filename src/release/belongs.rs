@@ -168,11 +168,11 @@ mod tests {
     use crate::manifest::Source;
     use serde_json::json;
 
-    fn object(kind: &str, name: &str, more: Value) -> Object {
+    fn object(kind: &str, name: &str, more: &Value) -> Object {
         let api_version = if kind == "Deployment" { "apps/v1" } else { "v1" };
         let mut value =
             json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "shop"}});
-        json_patch::merge(&mut value, &more);
+        json_patch::merge(&mut value, more);
         Object { value, source: Source { file: "a".into(), document: 1, line: 1 } }
     }
 
@@ -180,7 +180,7 @@ mod tests {
         object(
             "Deployment",
             name,
-            json!({"spec": {"template": {"metadata": {"labels": {"app": name}}, "spec": {
+            &json!({"spec": {"template": {"metadata": {"labels": {"app": name}}, "spec": {
             "serviceAccountName": name, "containers": [{"name": name, "image": format!("shop/{name}"),
             "envFrom": [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": name}}]}]}}}}),
         )
@@ -198,21 +198,21 @@ mod tests {
     #[test]
     fn what_only_they_use_goes_with_them_and_what_is_shared_stays() {
         let objects = [
-            object("Namespace", "shop", json!({})),
+            object("Namespace", "shop", &json!({})),
             workload("api"),
             workload("web"),
-            object("Service", "web", json!({"spec": {"selector": {"app": "web"}}})),
-            object("Service", "api", json!({"spec": {"selector": {"app": "api"}}})),
-            object("ConfigMap", "settings", json!({})),
-            object("Secret", "web", json!({})),
-            object("ServiceAccount", "web", json!({})),
-            object("NetworkPolicy", "deny", json!({"spec": {"podSelector": {}}})),
-            object("NetworkPolicy", "web", json!({"spec": {"podSelector": {"matchLabels": {"app": "web"}}}})),
-            object("PodDisruptionBudget", "web", json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}})),
+            object("Service", "web", &json!({"spec": {"selector": {"app": "web"}}})),
+            object("Service", "api", &json!({"spec": {"selector": {"app": "api"}}})),
+            object("ConfigMap", "settings", &json!({})),
+            object("Secret", "web", &json!({})),
+            object("ServiceAccount", "web", &json!({})),
+            object("NetworkPolicy", "deny", &json!({"spec": {"podSelector": {}}})),
+            object("NetworkPolicy", "web", &json!({"spec": {"podSelector": {"matchLabels": {"app": "web"}}}})),
+            object("PodDisruptionBudget", "web", &json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}})),
             object(
                 "Ingress",
                 "both",
-                json!({"spec": {"rules": [
+                &json!({"spec": {"rules": [
                 {"http": {"paths": [{"backend": {"service": {"name": "web"}}}, {"backend": {"service": {"name": "api"}}}]}}]}}),
             ),
         ];
@@ -241,7 +241,7 @@ mod tests {
             object(
                 "Job",
                 "migrate",
-                json!({"metadata": {"annotations": {"hdeploy.dev/gates": gates}},
+                &json!({"metadata": {"annotations": {"hdeploy.dev/gates": gates}},
                 "spec": {"template": {"spec": {"containers": [{"name": "m", "image": "shop/api"}]}}}}),
             )
         };

@@ -171,10 +171,10 @@ pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) 
             Err(error) => findings.push((error, format!("{}: ", object.source))),
         }
     }
-    refusal(findings)
+    refusal(&findings)
 }
 
-fn refusal(findings: Vec<(ApplyError, String)>) -> Result<()> {
+fn refusal(findings: &[(ApplyError, String)]) -> Result<()> {
     let conflicts = findings.iter().any(|(error, _)| matches!(error.refusal, Refusal::Conflict(_)));
     let mut details: Vec<String> = findings.iter().map(|(error, place)| format!("{place}{error}")).collect();
     details.sort();

@@ -1,27 +1,23 @@
 //! What a run of the program showed.
 
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
-/// Exit code, streams and time of one run.
+/// Exit code and streams of one run.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
-    pub elapsed: Duration,
 }
 
 impl Outcome {
     /// Runs `command` to its end.
     pub fn of(command: &mut Command) -> Self {
-        let started = Instant::now();
         let Output { status, stdout, stderr } = command.output().expect("the program starts");
         Self {
             code: status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
-            elapsed: started.elapsed(),
         }
     }
 
