@@ -29,27 +29,23 @@ compile_all() {
   done
 }
 
-# compile NAME: makes sure that the cache has the program and that STATE/bin names it.
+# compile NAME: makes sure that the cache has the program and that STATE/bin has it too. (Programs run as other users as well, who
+# cannot look into a cache below somebody's home: so they are linked, or copied, from there.)
 compile() {
   local name=$1 place
   place=$CACHE/bin/$name-$(program_key "$name")
-  if [[ ! -x $place/$name ]]; then
-    (
-      mkdir -p "$CACHE"
-      exec 8> "$CACHE/compile.lock"
-      flock 8
-      [[ -x $place/$name ]] || compile_now "$name" "$place"
-    )
-  fi
-  # Programs run as other users too, who cannot look into a cache below somebody's home: so they are linked, or copied, from there.
-  if [[ ! $STATE/bin/$name -ef $place/$name ]] && ! { [[ -e $STATE/bin/$name.key ]] && [[ $(< "$STATE/bin/$name.key") = "$place" ]]; }; then
-    mkdir -p "$STATE/bin"
-    ln -f "$place/$name" "$STATE/bin/$name.new" 2> /dev/null || cp "$place/$name" "$STATE/bin/$name.new"
-    mv "$STATE/bin/$name.new" "$STATE/bin/$name"
-    rm -rf "$STATE/bin/$name.static"
+  [[ ! -x $place/$name || ! -x $STATE/bin/$name || $(cat "$STATE/bin/$name.key" 2> /dev/null) != "$place" ]] || return 0
+  (
+    mkdir -p "$CACHE" "$STATE/bin"
+    exec 8> "$CACHE/compile.lock"
+    flock 8
+    [[ -x $place/$name ]] || compile_now "$name" "$place"
+    if [[ -x $STATE/bin/$name && $(cat "$STATE/bin/$name.key" 2> /dev/null) = "$place" ]]; then exit 0; fi
+    rm -rf "${STATE:?}/bin/$name" "$STATE/bin/$name.static"
+    ln "$place/$name" "$STATE/bin/$name" 2> /dev/null || cp "$place/$name" "$STATE/bin/$name"
     [[ ! -d $place/static ]] || cp -r "$place/static" "$STATE/bin/$name.static"
-    printf '%s\n' "$place" > "$STATE/bin/$name.key"
-  fi
+    write "$STATE/bin/$name.key" <<< "$place"
+  )
 }
 
 compile_now() {

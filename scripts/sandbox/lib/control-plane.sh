@@ -30,9 +30,13 @@ Y
 ready_apiserver() { kubectl get --raw /readyz; }
 
 start_controller_manager() {
+  # Without a kubelet nobody says that a node is alive, and nodes that a test writes must not be taken for dead.
+  local controllers='*'
+  [[ -z $CONTROL_PLANE ]] || controllers='*,-node-lifecycle-controller'
   run controller-manager "$(program kubernetes)" kube-controller-manager --kubeconfig="$D/pki/controller-manager.kubeconfig" \
     --service-account-private-key-file="$D/pki/accounts.key" --root-ca-file="$D/pki/ca.crt" --use-service-account-credentials --leader-elect=false \
-    --cluster-cidr="$POD_CIDR" --node-cidr-mask-size=22 --allocate-node-cidrs --bind-address=127.0.0.1 --secure-port="$PORT_CONTROLLERS"
+    --cluster-cidr="$POD_CIDR" --node-cidr-mask-size=22 --allocate-node-cidrs --controllers="$controllers" \
+    --bind-address=127.0.0.1 --secure-port="$PORT_CONTROLLERS"
 }
 ready_controller_manager() { [[ $(http "https://127.0.0.1:$PORT_CONTROLLERS/healthz") = 200 ]]; }
 
@@ -59,20 +63,28 @@ control_plane() {
 
 # Ports of a further control plane: five in a row that nobody listens on, found once and kept.
 ports() {
-  local base port busy
+  local base
   if [[ ! -e $D/port ]]; then
+    if [[ $VERB = down ]]; then exit 0; fi
     [[ $VERB = up ]] || fail "there is no control plane called $CONTROL_PLANE"
-    for ((base = 18000; base < 20000; base += 5)); do
-      busy=
-      for ((port = base; port < base + 5; port++)); do
-        [[ -z $(ss -Hltn "sport = :$port") ]] || busy=yes
-      done
-      grep -qsx "$base" "$STATE"/control-planes/*/port || [[ $busy ]] || break
-    done
-    write "$D/port" <<< "$base"
+    mkdir -p "$D"
+    # Two that start at once must not find the same ones.
+    (flock 8; free_ports | write "$D/port") 8> "$STATE.ports.lock"
   fi
   base=$(< "$D/port")
   PORT_ETCD=$base PORT_ETCD_PEER=$((base + 1)) PORT_API=$((base + 2)) PORT_CONTROLLERS=$((base + 3)) PORT_SCHEDULER=$((base + 4))
+}
+
+free_ports() {
+  local base taken
+  taken=$(ss -Hltn | awk '{ sub(/.*:/, "", $4); print $4 }'; cat "$STATE"/control-planes/*/port 2> /dev/null || true)
+  for ((base = 18000; base < 20000; base += 5)); do
+    if ! grep -qxFf <(seq "$base" $((base + 4))) <<< "$taken"; then
+      printf '%s\n' "$base"
+      return
+    fi
+  done
+  fail "there are no five free ports in a row between 18000 and 20000"
 }
 
 # On a further control plane nobody runs kube-proxy, DNS or a node: its tests bring what they need.
@@ -84,6 +96,8 @@ control_plane_up() {
   await apiserver
   ensure controller-manager
   ensure scheduler
+  cluster_objects crds storage
   await controller-manager
   await scheduler
+  say "the control plane $CONTROL_PLANE is ready; eval \"\$($0 env --control-plane $CONTROL_PLANE)\" tells a shell where"
 }

@@ -8,25 +8,29 @@ images() {
   image go "$(go version)" go_image
 }
 
-# image NAME VERSION FUNCTION: pushes mirror/NAME:1 unless it was pushed of this version. Kept in the cache as an archive.
+# image NAME VERSION FUNCTION: pushes mirror/NAME:1 unless it was pushed of this version. The cache keeps it as the registry got it,
+# so that it goes there again at once, and with the same digest.
 image() {
-  local name=$1 reference=$REGISTRY/mirror/$1:1 key archive
+  local name=$1 reference=$REGISTRY/mirror/$1:1 key kept
   key=$(printf '%s %s' "$2" "$(declare -f "$3" root_of)" | sha256sum | cut -c1-16)
   [[ ! -e $D/images/$name.digest || $(cut -d' ' -f1 "$D/images/$name.digest") != "$key" ]] || return 0
-  archive=$CACHE/images/$name-$key.tar
-  if [[ ! -e $archive ]]; then
+  kept=$CACHE/images/$name-$key
+  if [[ -d $kept ]]; then
+    registry_copy "$name" --dest-tls-verify=false "dir:$kept" "docker://$reference"
+  else
     say "making the image $name"
     "$3" "$reference"
-    mkdir -p "$CACHE/images"
-    docker save -o "$archive.new" "$reference"
-    mv "$archive.new" "$archive"
-  else
-    docker load -q -i "$archive" > /dev/null
+    docker push "$reference" > "$D/log/push-$name.log" 2>&1 || { last_lines "push-$name"; fail "the image $name could not be pushed"; }
+    rm -rf "$kept.new"
+    mkdir -p "$kept.new"
+    registry_copy "$name" --src-tls-verify=false "docker://$reference" "dir:$kept.new"
+    mv "$kept.new" "$kept"
   fi
-  docker push "$reference" > "$D/log/push-$name.log" 2>&1 || { last_lines "push-$name"; fail "the image $name could not be pushed"; }
-  local digest
-  digest=$(docker image inspect -f '{{index .RepoDigests 0}}' "$reference")
-  write "$D/images/$name.digest" <<< "$key $REGISTRY/mirror/$name@${digest#*@}"
+  write "$D/images/$name.digest" <<< "$key $REGISTRY/mirror/$name@sha256:$(sha256sum "$kept/manifest.json" | cut -d' ' -f1)"
+}
+
+registry_copy() { # NAME WHAT SKOPEO NEEDS...
+  skopeo copy -q --authfile "$D/docker-config/config.json" "${@:2}" > "$D/log/push-$1.log" 2>&1 || { last_lines "push-$1"; fail "the image $1 could not be copied"; }
 }
 
 image_reference() { cut -d' ' -f2 "$D/images/$1.digest"; }

@@ -9,6 +9,8 @@ addresses() {
     ip link add "$NODE_LINK" type bridge
     ip address add "$NODE_IP/32" dev "$NODE_LINK"
     ip link set "$NODE_LINK" up
+    # A Service's address without a Pod behind it must not be looked for outside this machine, or fail where there is no outside.
+    ip route add "$SERVICE_CIDR" dev "$NODE_LINK"
   }
   ip link show "$BUILD_LINK" > /dev/null 2>&1 || {
     ip link add "$BUILD_LINK" type bridge
@@ -18,7 +20,6 @@ addresses() {
   local key
   for key in net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables; do
     sysctl -n "$key" > /dev/null 2>&1 || continue
-    [[ -e $D/before/$key ]] || sysctl -n "$key" | write "$D/before/$key"
     sysctl -qw "$key=1"
   done
 }
@@ -47,6 +48,7 @@ state = "$D/containerd/state"
 [plugins."io.containerd.grpc.v1.cri"]
   # Without CAP_SYS_RESOURCE nobody may lower an OOM score.
   restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
   sandbox_image = "sandbox.local/pause:1"
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = "$D/certs.d"

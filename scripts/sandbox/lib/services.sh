@@ -36,9 +36,13 @@ Y
 }
 ready_vmauth() { [[ $(http "http://$NODE_IP:$PORT_METRICS_AUTH/") = 401 ]]; }
 
+# cluster_objects FILE...: applies these of the manifests.
 cluster_objects() {
-  sed "s/@NODE_IP@/$NODE_IP/; s/@PORT_DNS@/$PORT_DNS/; s/@DNS_SERVICE_IP@/$DNS_SERVICE_IP/" "$HERE"/manifests/*.yaml |
-    kubectl apply --server-side --force-conflicts --field-manager=sandbox -f - > /dev/null
+  local file
+  for file; do
+    echo ---
+    sed "s/@NODE_IP@/$NODE_IP/; s/@PORT_DNS@/$PORT_DNS/; s/@DNS_SERVICE_IP@/$DNS_SERVICE_IP/" "$HERE/manifests/$file.yaml"
+  done | kubectl apply --server-side --force-conflicts --field-manager=sandbox -f - > /dev/null
 }
 
 # Volumes to bind, as local-path would make them. One that was used is wiped and made anew.
