@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::event::{Applied, Event, Stage, Target};
 use crate::manifest::{Rendered, WaveKind};
 use crate::plan::request::Request;
+use crate::stage::apply::AppliedObject;
 use crate::stage::{self, Context};
 
 /// How long the API server may take to serve a kind whose definition it has accepted.
@@ -57,6 +58,7 @@ async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run
         let applied = stage::apply::wave(context, request, rendered, &wave).await?;
         for object in &applied {
             run.count(object.outcome);
+            tell_readers(context, rendered, object);
         }
         if wave.kind == WaveKind::CustomResourceDefinitions {
             context.cluster.wait_for_kinds(&rendered.keys(), KINDS_PATIENCE).await?;
@@ -64,6 +66,20 @@ async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run
         stage::settle::settle(context, &mut watches, &applied).await?;
     }
     Ok(())
+}
+
+/// Says who keeps the old values of a ConfigMap or Secret that was changed in place.
+fn tell_readers(context: &Context, rendered: &Rendered, object: &AppliedObject) {
+    let read_at_start = matches!(object.key.kind.as_str(), "ConfigMap" | "Secret");
+    if !read_at_start || object.outcome != Applied::Configured {
+        return;
+    }
+    let readers = rendered.readers(&object.key);
+    if !readers.is_empty() {
+        let names: Vec<&str> = readers.iter().map(|reader| reader.name.as_str()).collect();
+        let message = format!("changed; pods of {} keep the old values until they restart", names.join(", "));
+        context.events.warn(object.key.to_string(), message);
+    }
 }
 
 fn target(context: &Context) -> Target {

@@ -66,6 +66,17 @@ impl Sandbox {
 }
 
 impl Sandbox {
+    /// Puts a manifest under a tag, as any client could.
+    pub fn put(&self, image: &str, tag: &str, media_type: &str, manifest: &Value) {
+        let url = format!("http://{}/v2/{}/{image}/manifests/{tag}", self.registry, self.owner);
+        let output = Command::new("curl")
+            .args(["-sS", "--fail-with-body", "-X", "PUT", "--user", &format!("{}:{}", self.user, self.password)])
+            .args(["-H", &format!("Content-Type: {media_type}"), "--data-binary", &manifest.to_string(), &url])
+            .output()
+            .expect("curl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
     /// Puts an image under another name, as somebody with the right to push could.
     pub fn copy(&self, from: &str, from_tag: &str, to: &str, to_tag: &str) {
         let name = |image: &str, tag: &str| format!("docker://{}/{}/{image}:{tag}", self.registry, self.owner);
