@@ -21,8 +21,9 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
 
     run.begin(Stage::Preflight);
     let draft = stage::draft::read(context, request)?;
-    let survey = stage::survey::survey(context, request, &draft).await?;
-    context.events.send(Event::RunStarted { target: target(context), release: survey.release.to_string() });
+    let release = stage::survey::release(context, request).await?;
+    context.events.send(Event::RunStarted { target: target(context), release: release.tag.to_string() });
+    let survey = stage::survey::survey(context, request, &draft, release).await?;
     let daemon = stage::preflight::check(context, request, &survey, &draft).await?;
     run.end(Stage::Preflight);
 
@@ -39,7 +40,7 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     roll_out(context, request, &rendered, &mut run).await?;
     run.end(Stage::Apply);
 
-    run.finish(survey.release.to_string(), images);
+    run.finish(survey.release.tag.to_string(), images);
     Ok(())
 }
 

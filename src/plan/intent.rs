@@ -64,7 +64,7 @@ pub struct Found {
 /// `by_tag` and `by_own` are what the registry holds under `naming.tag` and `naming.own`.
 pub fn build_or_take(naming: &Naming, recipe: &str, by_tag: Option<Found>, by_own: Option<Found>) -> Intent {
     let take = |found: Found, tag: &Tag| {
-        let because = format!("unchanged since {tag}");
+        let because = "its sources and its build are the same".to_owned();
         Intent::Take(Taken { image: found.image, tag: Some(tag.clone()), because })
     };
     match (by_tag, by_own) {

@@ -36,7 +36,7 @@ pub async fn images(context: &Context, daemon: Option<Docker>, survey: &Survey) 
             Intent::Build { tag, recipe, .. } => {
                 let service = context.config.service(name).expect("intents name services of the configuration");
                 let daemon = daemon.clone().expect("a build has its daemon checked before");
-                let labels = [(RELEASE_LABEL, survey.release.as_str()), (RECIPE_LABEL, recipe)];
+                let labels = [(RELEASE_LABEL, survey.release.tag.as_str()), (RECIPE_LABEL, recipe)];
                 let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
                 work.spawn(image(context.clone(), daemon, service.clone(), tag.clone(), labels));
             }

@@ -63,7 +63,7 @@ fn a_registry_with_basic_auth_and_its_own_authority_serves_a_product_without_git
     assert_eq!(project.served("api"), "api one\n");
 
     // The same name again, for the same content: nothing is built. For other content: a tag of its own.
-    deploy(&["all", "--tag", "v1"]).exits(0).says("unchanged since v1").never_says("build started");
+    deploy(&["all", "--tag", "v1"]).exits(0).says("not built, image of tag v1").never_says("build started");
     project.edit("product/www/index.html", "one", "two");
     deploy(&["all", "--tag", "v1"]).exits(0).says("tag v1 is held by an image that was built otherwise");
     assert_eq!(project.served("api"), "api two\n");
