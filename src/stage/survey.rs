@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::config::{Build, Service};
+use crate::docker;
 use crate::error::{Error, Result};
 use crate::event::{Decision, Event};
 use crate::git::{self, Revision};
@@ -174,6 +175,7 @@ async fn built(
     for name in services {
         let service = service(context, name);
         let build = service.build.as_ref().expect("only services with a build are asked for");
+        docker::check_build(build)?;
         let (naming, recipe) = naming_of(service, build, release, revision).await?;
         let by_tag = find(context, &service.repository, &naming.tag).await?;
         let by_own = if naming.exact { None } else { find(context, &service.repository, &naming.own).await? };
@@ -203,7 +205,7 @@ async fn naming_of(
 }
 
 async fn content_hash(build: Build) -> Result<String> {
-    let hash = tokio::task::spawn_blocking(move || crate::docker::context::content_hash(&build));
+    let hash = tokio::task::spawn_blocking(move || docker::context::content_hash(&build));
     hash.await.map_err(|error| Error::refused("the build context could not be read").because(error))?
 }
 
@@ -241,6 +243,8 @@ async fn current(
     revision: Option<&Revision>,
 ) -> Result<Option<(Tag, PinnedImage)>> {
     let tags = match &service.build {
+        // Without its sources nobody knows which image would be theirs.
+        Some(build) if !build.context.is_dir() => Vec::new(),
         Some(build) => {
             let (naming, _) = naming_of(service, build, release, revision).await?;
             vec![naming.own, naming.tag]
