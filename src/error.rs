@@ -58,6 +58,22 @@ impl Error {
         Self { kind, message: message.into(), details: Vec::new(), hints: Vec::new(), source: None }
     }
 
+    /// One error that tells of several: each with its causes and details below it, every hint once.
+    pub fn several(kind: Kind, message: impl Into<String>, errors: impl IntoIterator<Item = Self>) -> Self {
+        let mut whole = Self::new(kind, message);
+        for error in errors {
+            let below = error.causes().into_iter().chain(error.details.clone()).map(|line| line.replace('\n', "\n  "));
+            let lines: Vec<String> = std::iter::once(error.message).chain(below).collect();
+            whole.details.push(lines.join("\n  "));
+            for hint in error.hints {
+                if !whole.hints.contains(&hint) {
+                    whole.hints.push(hint);
+                }
+            }
+        }
+        whole
+    }
+
     /// The most frequent kind: nothing was written.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(Kind::Refused, message)

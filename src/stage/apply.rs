@@ -42,35 +42,26 @@ pub async fn wave(
         .collect::<Vec<_>>()
         .await;
     let mut applied = Vec::new();
-    let mut findings = Vec::new();
+    let mut errors = Vec::new();
     for answer in answers {
         match answer {
             Ok(object) => applied.push(object),
-            Err(finding) => findings.push(finding),
+            Err(error) => errors.push(error),
         }
     }
-    if findings.is_empty() {
+    if errors.is_empty() {
         return Ok(applied);
     }
-    Err(Error::new(Kind::Stranded, format!("the API server refused objects of the wave {}", wave.kind))
-        .details(findings)
+    let message = format!("the API server refused objects of the wave {}", wave.kind);
+    Err(Error::several(Kind::Stranded, message, errors)
         .hint("mend the cause and run the same command again: what stands already is left as it is"))
 }
 
-async fn one(
-    context: &Context,
-    request: &Request,
-    rendered: &Rendered,
-    object: &Object,
-) -> Result<AppliedObject, String> {
+async fn one(context: &Context, request: &Request, rendered: &Rendered, object: &Object) -> Result<AppliedObject> {
     let key = object.key();
     let options = ApplyOptions { dry_run: false, force: request.force_conflicts };
     context.wrote.set();
-    let answer = match rendered.minimum_replicas(&key) {
-        Some(minimum) => scaled(context, object, minimum, options).await,
-        None => accepted(context, &object.value, options).await.map_err(|error| error.to_string()),
-    };
-    let answer = answer.map_err(|why| format!("{}: {why}", object.source))?;
+    let answer = send(context, rendered, object, options).await.map_err(|error| refused(object, error))?;
     context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
     for warning in answer.warnings {
         context.events.warn(key.to_string(), warning);
@@ -78,25 +69,40 @@ async fn one(
     Ok(AppliedObject { key, value: answer.value, outcome: answer.outcome })
 }
 
-/// Applies a workload whose replicas an autoscaler sets: with the live number, so that the write does not move it.
-async fn scaled(
+/// The refusal of an object, with the place in the manifests.
+pub fn refused(object: &Object, error: ApplyError) -> Error {
+    let mut error = Error::from(error);
+    error.message = format!("{}: {}", object.source, error.message);
+    error
+}
+
+/// Sends `object`. A workload whose replicas an autoscaler sets is sent with the live number, so that the write does not
+/// move it.
+pub async fn send(
     context: &Context,
+    rendered: &Rendered,
     object: &Object,
-    minimum: i64,
     options: ApplyOptions,
-) -> Result<cluster::AppliedObject, String> {
+) -> Result<cluster::AppliedObject, ApplyError> {
+    let Some(minimum) = rendered.minimum_replicas(&object.key()) else {
+        return accepted(context, &object.value, options).await;
+    };
     let mut tries = 0;
     loop {
         tries += 1;
-        let live = context.cluster.get(&object.key()).await.map_err(|error| error.to_string())?;
-        let replicas = live.as_ref().and_then(|live| live.pointer("/spec/replicas")).cloned();
         let mut value = object.value.clone();
-        value["spec"]["replicas"] = replicas.unwrap_or_else(|| json!(minimum));
+        value["spec"]["replicas"] = live_replicas(context, object).await.unwrap_or_else(|| json!(minimum));
         match accepted(context, &value, options).await {
             Err(ApplyError { refusal: Refusal::Conflict(_), .. }) if tries < REPLICA_RACES => {}
-            answer => return answer.map_err(|error| error.to_string()),
+            answer => return answer,
         }
     }
+}
+
+/// `None` also when the API server cannot be asked: it will not take the write then either.
+async fn live_replicas(context: &Context, object: &Object) -> Option<Value> {
+    let live = context.cluster.get(&object.key()).await.ok()??;
+    live.pointer("/spec/replicas").cloned()
 }
 
 /// Applies `value`. Fields that only an earlier `kubectl apply` of the same manifests has set are taken over.

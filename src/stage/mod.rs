@@ -51,6 +51,7 @@ impl Wrote {
     pub fn classify(&self, error: Error) -> Error {
         match error.kind {
             Kind::Refused if self.get() => error.with_kind(Kind::Stranded),
+            Kind::Unknown if !self.get() => error.with_kind(Kind::Refused),
             _ => error,
         }
     }

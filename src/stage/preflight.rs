@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use crate::cluster::{ApplyError, ApplyOptions, Refusal};
 use crate::config::Service;
 use crate::docker::Docker;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::manifest::needs::Need;
 use crate::manifest::{Draft, Rendered};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName};
@@ -50,15 +50,7 @@ fn all(mut errors: Vec<Error>) -> Result<()> {
     match errors.len() {
         0 => Ok(()),
         1 => Err(errors.remove(0)),
-        count => {
-            let mut whole = Error::refused(format!("{count} things stand in the way"));
-            for error in errors {
-                let lines = std::iter::once(error.message.clone()).chain(error.causes()).chain(error.details.clone());
-                whole = whole.detail(lines.collect::<Vec<_>>().join("\n  "));
-                whole.hints.extend(error.hints);
-            }
-            Err(whole)
-        }
+        count => Err(Error::several(Kind::Refused, format!("{count} things stand in the way"), errors)),
     }
 }
 
@@ -143,11 +135,11 @@ fn unmet(need: &Need, live: Option<&serde_json::Value>) -> Option<String> {
 pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) -> Result<()> {
     let options = ApplyOptions { dry_run: true, force: request.force_conflicts };
     let asked = stream::iter(rendered.objects())
-        .map(|object| async move { (object, apply::accepted(context, &object.value, options).await) })
-        .buffer_unordered(CONCURRENT)
+        .map(|object| async move { (object, apply::send(context, rendered, object, options).await) })
+        .buffered(CONCURRENT)
         .collect::<Vec<_>>()
         .await;
-    let mut findings = Vec::new();
+    let mut errors = Vec::new();
     for (object, answer) in asked {
         match answer {
             Ok(applied) => {
@@ -156,25 +148,13 @@ pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) 
                 }
             }
             Err(error) if created_by_this_run(&error, rendered) => {}
-            Err(error) => findings.push((error, format!("{}: ", object.source))),
+            Err(error) => errors.push(apply::refused(object, error)),
         }
     }
-    refusal(&findings)
-}
-
-fn refusal(findings: &[(ApplyError, String)]) -> Result<()> {
-    let conflicts = findings.iter().any(|(error, _)| matches!(error.refusal, Refusal::Conflict(_)));
-    let mut details: Vec<String> = findings.iter().map(|(error, place)| format!("{place}{error}")).collect();
-    details.sort();
-    if details.is_empty() {
+    if errors.is_empty() {
         return Ok(());
     }
-    let error = Error::refused("the API server would refuse objects").details(details);
-    Err(if conflicts {
-        error.hint("to take over the fields of another field manager: hdeploy all --force-conflicts")
-    } else {
-        error
-    })
+    Err(Error::several(Kind::Refused, "the API server would refuse objects", errors))
 }
 
 /// Whether the refusal is only that a namespace or kind is not there yet which this run brings.
