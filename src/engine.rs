@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::event::{Applied, Event, Stage, Target};
 use crate::manifest::{Rendered, WaveKind};
 use crate::plan::request::Request;
+use crate::stage::apply::AppliedObject;
 use crate::stage::{self, Context};
 
 /// How long the API server may take to serve a kind whose definition it has accepted.
@@ -20,8 +21,9 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
 
     run.begin(Stage::Preflight);
     let draft = stage::draft::read(context, request)?;
-    let survey = stage::survey::survey(context, request, &draft).await?;
-    context.events.send(Event::RunStarted { target: target(context), release: survey.release.to_string() });
+    let release = stage::survey::release(context, request).await?;
+    context.events.send(Event::RunStarted { target: target(context), release: release.tag.to_string() });
+    let survey = stage::survey::survey(context, request, &draft, release).await?;
     let daemon = stage::preflight::check(context, request, &survey, &draft).await?;
     run.end(Stage::Preflight);
 
@@ -38,7 +40,7 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     roll_out(context, request, &rendered, &mut run).await?;
     run.end(Stage::Apply);
 
-    run.finish(survey.release.to_string(), images);
+    run.finish(survey.release.tag.to_string(), images);
     Ok(())
 }
 
@@ -57,6 +59,7 @@ async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run
         let applied = stage::apply::wave(context, request, rendered, &wave).await?;
         for object in &applied {
             run.count(object.outcome);
+            tell_readers(context, rendered, object);
         }
         if wave.kind == WaveKind::CustomResourceDefinitions {
             context.cluster.wait_for_kinds(&rendered.keys(), KINDS_PATIENCE).await?;
@@ -64,6 +67,20 @@ async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run
         stage::settle::settle(context, &mut watches, &applied).await?;
     }
     Ok(())
+}
+
+/// Says who keeps the old values of a ConfigMap or Secret that was changed in place.
+fn tell_readers(context: &Context, rendered: &Rendered, object: &AppliedObject) {
+    let read_at_start = matches!(object.key.kind.as_str(), "ConfigMap" | "Secret");
+    if !read_at_start || object.outcome != Applied::Configured {
+        return;
+    }
+    let readers = rendered.readers(&object.key);
+    if !readers.is_empty() {
+        let names: Vec<&str> = readers.iter().map(|reader| reader.name.as_str()).collect();
+        let message = format!("changed; pods of {} keep the old values until they restart", names.join(", "));
+        context.events.warn(object.key.to_string(), message);
+    }
 }
 
 fn target(context: &Context) -> Target {

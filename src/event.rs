@@ -155,11 +155,11 @@ pub enum Event {
         /// What came of it.
         outcome: Applied,
     },
-    /// A gate Job begins, is found finished, or is attached to.
+    /// A gate Job begins, or is attached to.
     GateStarted {
         /// The Job.
         job: ObjectKey,
-        /// "started", "attached", "already complete".
+        /// "started", "attached to the one that runs".
         how: String,
     },
     /// A line that a Job's pod wrote.

@@ -19,7 +19,7 @@ impl Cluster {
     /// a line is neither lost nor repeated.
     ///
     /// # Errors
-    /// Only a lasting refusal: no right, or a container that does not exist.
+    /// Only a lasting refusal, such as a missing right.
     pub async fn follow_logs(
         &self,
         namespace: &str,
@@ -34,6 +34,8 @@ impl Cluster {
             match self.stream(&path, &mut seen, &mut on_line).await {
                 Ok(()) if ended => return Ok(()),
                 Err(failure) if failure.code() == Some(404) => return Ok(()),
+                // One that has ended and still has no log has never started.
+                Err(failure) if failure.code() == Some(400) && ended => return Ok(()),
                 Err(failure) if !worth_another_try(&failure) => {
                     return Err(self.error(&format!("cannot read the log of {namespace}/{pod}"), failure));
                 }
@@ -104,12 +106,11 @@ fn log_path(namespace: &str, pod: &str, container: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}")
 }
 
-/// 400 is also the answer for a container that is still being created.
+/// 400 is the answer while a pod has no node or a container is still being created, with and without words.
 fn worth_another_try(failure: &Failure) -> bool {
     match failure {
-        Failure::Status(status) if status.code == 400 => status.message.contains("waiting to start"),
         // A kubelet that cannot be reached is a 500 without a reason.
-        Failure::Status(status) => status.code >= 500 || status.code == 429,
+        Failure::Status(status) => status.code >= 500 || matches!(status.code, 400 | 429),
         Failure::Transport(_) => failure.is_transient(),
     }
 }

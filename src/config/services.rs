@@ -128,14 +128,6 @@ fn build(node: &Node, service: &str, values: &Values<'_>) -> Option<Build> {
     let fields = Fields::open(values, node, &name, &["args", "context", "dockerfile", "target"])?;
     let context = fields.required("context").and_then(|_| fields.path("context"));
     let dockerfile = fields.text("dockerfile").unwrap_or_else(|| "Dockerfile".into());
-    if let Some(context) = &context {
-        if !context.is_dir() {
-            fields.report("context", format!("the folder {} does not exist", values.sources.shown(context)));
-        } else if !context.join(&dockerfile).is_file() {
-            let shown = values.sources.shown(&context.join(&dockerfile));
-            fields.report("dockerfile", format!("the file {shown} does not exist"));
-        }
-    }
     let (args, target) = (args(fields.map("args"), values), fields.text("target"));
     Some(Build { context: context?, dockerfile, target, args })
 }

@@ -188,8 +188,6 @@ fn every_finding_has_its_own_words() {
         ("  api:\n", "  Api:\n", "9:3: \"Api\" is not a service name"),
         ("image: shop-api", "image: shop/Api", "\"shop/Api\" is no image"),
         ("image: shop-site", "image: shop-api", "the services api and site have the same image \"shop-api\""),
-        ("context: ..,", "context: ../gone,", "the folder gone does not exist"),
-        ("target: api", "dockerfile: D", "the file D does not exist"),
         ("{RELEASE:", "{RE-LEASE:", "\"RE-LEASE\" cannot be the name of a build argument"),
         ("{env: API_URL}}}\n  site", "{env: API-URL}}}\n  site", "cannot be the name of an environment variable"),
         ("[manifests]", "[manifets]", "13:13: deploy-k3s/manifets does not exist"),

@@ -8,6 +8,7 @@ mod normal;
 mod patch;
 pub mod read;
 pub mod rendered;
+mod scalar;
 mod substitute;
 pub mod wave;
 mod yaml;

@@ -36,6 +36,13 @@ pub fn needs(objects: &[Object]) -> Vec<Need> {
     needs.into_iter().map(|((key, data_key), by)| Need { key, data_key, by: by.into_iter().collect() }).collect()
 }
 
+/// Whether the pods of `object` use the ConfigMap or Secret `key`.
+pub fn reads(object: &Object, key: &ObjectKey) -> bool {
+    let specs = images::pod_specs(&object.value);
+    object.key().namespace == key.namespace
+        && specs.into_iter().flat_map(of_pod).any(|(kind, name, _)| kind == key.kind && name == key.name)
+}
+
 fn provided(objects: &[Object], key: &ObjectKey, data_key: Option<&str>) -> bool {
     let Some(object) = objects.iter().find(|object| object.key() == *key) else { return false };
     let has = |field: &str, name: &str| object.value[field].get(name).is_some();

@@ -61,6 +61,11 @@ impl Rendered {
         needs::needs(&self.objects)
     }
 
+    /// The objects whose pods read `key` when they start.
+    pub fn readers(&self, key: &ObjectKey) -> Vec<ObjectKey> {
+        self.objects.iter().filter(|object| needs::reads(object, key)).map(Object::key).collect()
+    }
+
     /// Namespaces that are among the objects.
     pub fn created_namespaces(&self) -> BTreeSet<&str> {
         self.objects.iter().filter(|object| object.kind() == "Namespace").map(Object::name).collect()

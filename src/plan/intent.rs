@@ -14,7 +14,9 @@ pub enum Intent {
     Build {
         /// The tag that it gets.
         tag: Tag,
-        /// Why that is not simply the release tag.
+        /// Hash of how it is built; it becomes a label.
+        recipe: String,
+        /// Why the tag is not simply the release, when it is not.
         because: Option<String>,
     },
     /// It exists.
@@ -36,7 +38,7 @@ impl Intent {
     /// The same for displays.
     pub fn decision(&self) -> Decision {
         match self {
-            Self::Build { tag, because } => Decision::Build { tag: tag.clone(), because: because.clone() },
+            Self::Build { tag, because, .. } => Decision::Build { tag: tag.clone(), because: because.clone() },
             Self::Take(taken) => Decision::Take {
                 origin: match &taken.tag {
                     Some(tag) => format!("tag {tag}"),
@@ -62,7 +64,7 @@ pub struct Found {
 /// `by_tag` and `by_own` are what the registry holds under `naming.tag` and `naming.own`.
 pub fn build_or_take(naming: &Naming, recipe: &str, by_tag: Option<Found>, by_own: Option<Found>) -> Intent {
     let take = |found: Found, tag: &Tag| {
-        let because = format!("unchanged since {tag}");
+        let because = "its sources and its build are the same".to_owned();
         Intent::Take(Taken { image: found.image, tag: Some(tag.clone()), because })
     };
     match (by_tag, by_own) {
@@ -70,9 +72,12 @@ pub fn build_or_take(naming: &Naming, recipe: &str, by_tag: Option<Found>, by_ow
         (_, Some(found)) => take(found, &naming.own),
         (Some(_), None) => Intent::Build {
             tag: naming.own.clone(),
+            recipe: recipe.to_owned(),
             because: Some(format!("tag {} is held by an image that was built otherwise", naming.tag)),
         },
-        (None, None) => Intent::Build { tag: naming.tag.clone(), because: naming.because.clone() },
+        (None, None) => {
+            Intent::Build { tag: naming.tag.clone(), recipe: recipe.to_owned(), because: naming.because.clone() }
+        }
     }
 }
 

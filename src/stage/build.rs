@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use crate::config::{Build, Service};
+use crate::config::Service;
 use crate::docker::{BuildRequest, BuildUpdate, BuiltImage, Docker};
 use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
 use crate::model::{Digest, PinnedImage, ServiceName, Tag};
 use crate::plan::intent::Intent;
-use crate::plan::naming::{RECIPE_LABEL, RELEASE_LABEL, release_of};
+use crate::plan::naming::{RECIPE_LABEL, RELEASE_LABEL};
 use crate::registry::{Image, Reference};
 use crate::stage::Context;
 use crate::stage::survey::Survey;
@@ -33,10 +33,12 @@ pub async fn images(context: &Context, daemon: Option<Docker>, survey: &Survey) 
                 pinned(context, name, &taken.image, taken.tag.as_ref());
                 images.insert(name.clone(), taken.image.clone());
             }
-            Intent::Build { tag, .. } => {
+            Intent::Build { tag, recipe, .. } => {
                 let service = context.config.service(name).expect("intents name services of the configuration");
                 let daemon = daemon.clone().expect("a build has its daemon checked before");
-                work.spawn(image(context.clone(), daemon, service.clone(), tag.clone()));
+                let labels = [(RELEASE_LABEL, survey.release.tag.as_str()), (RECIPE_LABEL, recipe)];
+                let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+                work.spawn(image(context.clone(), daemon, service.clone(), tag.clone(), labels));
             }
         }
     }
@@ -47,9 +49,21 @@ pub async fn images(context: &Context, daemon: Option<Docker>, survey: &Survey) 
     Ok(images)
 }
 
-async fn image(context: Context, daemon: Docker, service: Service, tag: Tag) -> Result<(ServiceName, PinnedImage)> {
-    let build = service.build.clone().expect("only services with a build are built");
-    let built = build_image(&context, &daemon, &service, build, &tag).await?;
+async fn image(
+    context: Context,
+    daemon: Docker,
+    service: Service,
+    tag: Tag,
+    labels: BTreeMap<String, String>,
+) -> Result<(ServiceName, PinnedImage)> {
+    let request = BuildRequest {
+        service: service.name.clone(),
+        build: service.build.clone().expect("only services with a build are built"),
+        image: service.repository.clone(),
+        tag: tag.clone(),
+        labels,
+    };
+    let built = build_image(&context, &daemon, &request).await?;
     let started = Instant::now();
     let (digest, reused) = match same_content(&context, &service, &built).await? {
         Some(digest) => (digest, true),
@@ -71,33 +85,18 @@ async fn image(context: Context, daemon: Docker, service: Service, tag: Tag) -> 
     Ok((service.name, image))
 }
 
-async fn build_image(
-    context: &Context,
-    daemon: &Docker,
-    service: &Service,
-    build: Build,
-    tag: &Tag,
-) -> Result<BuiltImage> {
+async fn build_image(context: &Context, daemon: &Docker, request: &BuildRequest) -> Result<BuiltImage> {
     let started = Instant::now();
-    let name = service.name.clone();
+    let name = request.service.clone();
     context.events.send(Event::BuildStarted { service: name.clone() });
-    let release = release_of(tag).unwrap_or(tag.as_str()).to_owned();
-    let recipe = crate::plan::naming::recipe(&build, None);
-    let request = BuildRequest {
-        service: name.clone(),
-        build,
-        image: service.repository.clone(),
-        tag: tag.clone(),
-        labels: [(RELEASE_LABEL.to_owned(), release), (RECIPE_LABEL.to_owned(), recipe)].into(),
-    };
     let events = context.events.clone();
     let built = daemon
-        .build(&request, |update| match update {
+        .build(request, |update| match update {
             BuildUpdate::Step(step) => events.progress(Progress::Building { service: name.clone(), step }),
             BuildUpdate::Log(line) => events.send(Event::BuildLog { service: name.clone(), line }),
         })
         .await?;
-    context.events.send(Event::BuildFinished { service: service.name.clone(), elapsed: started.elapsed() });
+    context.events.send(Event::BuildFinished { service: name.clone(), elapsed: started.elapsed() });
     Ok(built)
 }
 

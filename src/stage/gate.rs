@@ -32,7 +32,7 @@ pub async fn run(context: &Context, watches: &mut Watches, job: &Object) -> Resu
     let live = context.cluster.get(&key).await?;
     let (live, how) = match live {
         Some(live) if holds(&live, &["Complete"]) => {
-            context.events.send(Event::GateStarted { job: key, how: "already complete".into() });
+            context.events.note(key.name, "already complete with this content; it is not run again");
             return Ok(Applied::Unchanged);
         }
         Some(live) if holds(&live, &["Failed", "FailureTarget"]) => {

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::cluster::{ApplyError, ApplyOptions, Refusal};
 use crate::config::Service;
-use crate::docker::{self, Docker};
+use crate::docker::Docker;
 use crate::error::{Error, Result};
 use crate::manifest::needs::Need;
 use crate::manifest::{Draft, Rendered};
@@ -66,21 +66,9 @@ async fn daemon(builds: &[&Service]) -> Result<Option<Docker>> {
     if builds.is_empty() {
         return Ok(None);
     }
-    let mut errors = Vec::new();
-    for service in builds {
-        errors.extend(service.build.as_ref().and_then(|build| docker::check_build(build).err()));
-    }
-    let daemon = match Docker::connect() {
-        Ok(daemon) => daemon.check().await.map(|_| daemon),
-        Err(error) => Err(error),
-    };
-    match daemon {
-        Ok(daemon) => all(errors).map(|()| Some(daemon)),
-        Err(error) => {
-            errors.push(error);
-            all(errors).map(|()| None)
-        }
-    }
+    let daemon = Docker::connect()?;
+    daemon.check().await?;
+    Ok(Some(daemon))
 }
 
 async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {

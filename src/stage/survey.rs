@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::config::{Build, Service};
+use crate::docker;
 use crate::error::{Error, Result};
 use crate::event::{Decision, Event};
 use crate::git::{self, Revision};
 use crate::manifest::rendered::JOB_LABEL;
 use crate::manifest::{Draft, images};
-use crate::model::{ImageRef, ObjectKey, PinnedImage, Repository, ServiceName, Tag};
+use crate::model::{ImageRef, Invalid, ObjectKey, PinnedImage, Repository, ServiceName, Tag};
 use crate::plan::intent::{self, Available, Found, Intent, Taken};
 use crate::plan::naming::{self, Naming, RECIPE_LABEL, Source};
 use crate::plan::request::Request;
@@ -18,35 +19,65 @@ use crate::registry::Reference;
 use crate::stage::Context;
 use crate::suggest::nearest;
 
+/// What this run deploys, by name.
+pub struct Release {
+    /// Its name, and the tag of images that nothing speaks against.
+    pub tag: Tag,
+    /// Revision of the configuration's repository; `None` without git.
+    revision: Option<Revision>,
+}
+
 /// What will be done about every image that the draft needs.
 pub struct Survey {
-    /// What this run deploys, by name.
-    pub release: Tag,
+    /// What this run deploys.
+    pub release: Release,
     /// One for each service that the draft needs.
     pub intents: BTreeMap<ServiceName, Intent>,
+}
+
+/// Names the release: as asked for, or after the revision of the configuration's repository.
+///
+/// # Errors
+/// When neither gives a name.
+pub async fn release(context: &Context, request: &Request) -> Result<Release> {
+    let revision = git::state(&context.config.root).await?;
+    let tag = match (&request.tag, &revision) {
+        (Some(tag), _) => tag.clone(),
+        (None, Some(revision)) => revision
+            .short
+            .parse()
+            .map_err(|invalid: Invalid| Error::refused("the revision is no tag").because(invalid))?,
+        (None, None) => return Err(nameless(context)),
+    };
+    Ok(Release { tag, revision })
+}
+
+fn nameless(context: &Context) -> Error {
+    let root = context.config.root.display();
+    Error::refused(format!("{root} lies in no git repository, so the release has no name"))
+        .hint("name it: hdeploy all --tag NAME")
 }
 
 /// Looks at sources, registry and cluster, and decides.
 ///
 /// # Errors
-/// When the release has no name, a tag is not there, or a service would be without an image.
-pub async fn survey(context: &Context, request: &Request, draft: &Draft) -> Result<Survey> {
-    let revision = git::state(&context.config.root).await?;
-    let release = release(context, request, revision.as_ref())?;
+/// When a tag is not there, or a service would be without an image.
+pub async fn survey(context: &Context, request: &Request, draft: &Draft, release: Release) -> Result<Survey> {
+    let (tag, revision) = (&release.tag, release.revision.as_ref());
     let by_name = request.tag.is_some() && (request.skip_build || revision.is_some());
     let needed: BTreeSet<ServiceName> = draft.references().into_keys().collect();
 
     let intents = if by_name {
-        of_release(context, &needed, &release).await?
+        of_release(context, &needed, tag).await?
     } else if request.skip_build {
-        let available = available(context, draft, &needed, &release, revision.as_ref()).await?;
-        intent::without_build(&available, release.as_str(), request.mixed)?
+        let available = available(context, draft, &needed, tag, revision).await?;
+        intent::without_build(&available, tag.as_str(), request.mixed)?
     } else {
         let (build, take): (BTreeSet<_>, BTreeSet<_>) =
             needed.iter().cloned().partition(|name| service(context, name).build.is_some());
-        let taken = available(context, draft, &take, &release, revision.as_ref()).await?;
-        let mut intents = intent::without_build(&taken, release.as_str(), true)?;
-        intents.extend(built(context, &build, &release, revision.as_ref()).await?);
+        let taken = available(context, draft, &take, tag, revision).await?;
+        let mut intents = intent::without_build(&taken, tag.as_str(), true)?;
+        intents.extend(built(context, &build, tag, revision).await?);
         intents
     };
     say(context, &intents);
@@ -61,20 +92,6 @@ fn say(context: &Context, intents: &BTreeMap<ServiceName, Intent>) {
         };
         context.events.send(Event::Decided { service: service.name.clone(), decision });
     }
-}
-
-fn release(context: &Context, request: &Request, revision: Option<&Revision>) -> Result<Tag> {
-    if let Some(tag) = &request.tag {
-        return Ok(tag.clone());
-    }
-    let Some(revision) = revision else {
-        return Err(Error::refused(format!(
-            "{} lies in no git repository, so the release has no name",
-            context.config.root.display()
-        ))
-        .hint("name it: hdeploy all --tag NAME"));
-    };
-    revision.short.parse().map_err(|invalid| Error::refused("the revision is no tag").because(invalid))
 }
 
 fn service<'a>(context: &'a Context, name: &ServiceName) -> &'a Service {
@@ -158,6 +175,7 @@ async fn built(
     for name in services {
         let service = service(context, name);
         let build = service.build.as_ref().expect("only services with a build are asked for");
+        docker::check_build(build)?;
         let (naming, recipe) = naming_of(service, build, release, revision).await?;
         let by_tag = find(context, &service.repository, &naming.tag).await?;
         let by_own = if naming.exact { None } else { find(context, &service.repository, &naming.own).await? };
@@ -187,7 +205,7 @@ async fn naming_of(
 }
 
 async fn content_hash(build: Build) -> Result<String> {
-    let hash = tokio::task::spawn_blocking(move || crate::docker::context::content_hash(&build));
+    let hash = tokio::task::spawn_blocking(move || docker::context::content_hash(&build));
     hash.await.map_err(|error| Error::refused("the build context could not be read").because(error))?
 }
 
@@ -225,6 +243,8 @@ async fn current(
     revision: Option<&Revision>,
 ) -> Result<Option<(Tag, PinnedImage)>> {
     let tags = match &service.build {
+        // Without its sources nobody knows which image would be theirs.
+        Some(build) if !build.context.is_dir() => Vec::new(),
         Some(build) => {
             let (naming, _) = naming_of(service, build, release, revision).await?;
             vec![naming.own, naming.tag]

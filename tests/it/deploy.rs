@@ -59,6 +59,10 @@ fn from_sources_to_pods_by_digest_and_then_only_what_changed() {
     assert!(before.0.is_disjoint(&uids(&project, "api")));
     assert_eq!(before.1, uids(&project, "site"));
     assert!(!live_text(&project).contains(":latest"));
+
+    // The configuration changes: it is said who has not read it yet.
+    project.edit("product/deploy-k3s/config.yaml", "COLOUR: blue", "COLOUR: green");
+    project.hdeploy(&["all"]).exits(0).says("pods of api, site keep the old values until they restart");
 }
 
 /// Everything that hdeploy applied, as the API server has it.

@@ -6,5 +6,7 @@ mod architecture;
 mod cli;
 mod deploy;
 mod images;
+mod registries;
+mod stack;
 mod support;
 mod tags;

@@ -89,7 +89,7 @@ impl Project {
     }
 
     fn namespace(&mut self) {
-        self.in_cluster = true;
+        self.delete_in_the_end();
         kubectl(&["create", "namespace", &self.name]);
         let Sandbox { registry, user, password, .. } = &self.sandbox;
         kubectl(&[
@@ -103,6 +103,11 @@ impl Project {
             &format!("--docker-username={user}"),
             &format!("--docker-password={password}"),
         ]);
+    }
+
+    /// From now on the namespace exists and is the project's to delete.
+    pub fn delete_in_the_end(&mut self) {
+        self.in_cluster = true;
     }
 
     /// A path inside the folder.

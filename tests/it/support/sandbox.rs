@@ -16,6 +16,7 @@ pub struct Sandbox {
     pub read_token: String,
     pub busybox: String,
     audit_log: String,
+    state: String,
 }
 
 impl Sandbox {
@@ -29,6 +30,7 @@ impl Sandbox {
             read_token: get("SANDBOX_REGISTRY_READ_TOKEN"),
             busybox: get("SANDBOX_MIRROR_BUSYBOX"),
             audit_log: get("SANDBOX_AUDIT_LOG"),
+            state: get("SANDBOX_STATE"),
         }
     }
 
@@ -66,6 +68,36 @@ impl Sandbox {
 }
 
 impl Sandbox {
+    /// Puts a manifest under a tag, as any client could.
+    pub fn put(&self, image: &str, tag: &str, media_type: &str, manifest: &Value) {
+        let url = format!("http://{}/v2/{}/{image}/manifests/{tag}", self.registry, self.owner);
+        let output = Command::new("curl")
+            .args(["-sS", "--fail-with-body", "-X", "PUT", "--user", &format!("{}:{}", self.user, self.password)])
+            .args(["-H", &format!("Content-Type: {media_type}"), "--data-binary", &manifest.to_string(), &url])
+            .output()
+            .expect("curl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    /// Takes an image away from the node.
+    pub fn forget(&self, image: &str, digest: &str) {
+        let socket = format!("{}/containerd.sock", self.state);
+        let ctr = |arguments: &[&str]| {
+            let output = Command::new("ctr").args(["-a", &socket, "-n", "k8s.io", "images"]).args(arguments).output();
+            let output = output.expect("ctr");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let whole = format!("{}/{}/{image}@{digest}", self.registry, self.owner);
+        let list = ctr(&["ls"]);
+        let target = list.lines().find(|line| line.starts_with(&whole)).and_then(|line| line.split_whitespace().nth(2));
+        let target = target.unwrap_or_else(|| panic!("{whole} is not on the node"));
+        let names = list.lines().filter(|line| line.contains(target)).filter_map(|line| line.split_whitespace().next());
+        for name in names {
+            ctr(&["rm", "--sync", name]);
+        }
+    }
+
     /// Puts an image under another name, as somebody with the right to push could.
     pub fn copy(&self, from: &str, from_tag: &str, to: &str, to_tag: &str) {
         let name = |image: &str, tag: &str| format!("docker://{}/{}/{image}:{tag}", self.registry, self.owner);

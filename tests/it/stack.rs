@@ -1,0 +1,100 @@
+//! The reference stack, whole, in a namespace of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Project, kubectl};
+
+/// Copies a folder of this repository into the project; manifests and configuration get the project's own names.
+fn copy(project: &Project, from: &Path, to: &str) {
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let inside = format!("{to}/{}", path.file_name().expect("a name").to_string_lossy());
+        if path.is_dir() {
+            copy(project, &path, &inside);
+        } else {
+            let text = fs::read_to_string(&path).expect("a text");
+            project.write(&inside, &renamed(project, &text));
+        }
+    }
+}
+
+fn renamed(project: &Project, text: &str) -> String {
+    let name = &project.name;
+    text.replace("namespace: honeydue", &format!("namespace: {name}"))
+        .replace("\n  name: honeydue\n", &format!("\n  name: {name}\n"))
+        .replace("names: [honeydue]", &format!("names: [{name}]"))
+        .replace("cluster: honeydue", &format!("cluster: {name}"))
+        .replace("admin/honeydue-", &format!("admin/{name}-"))
+        .replace("image: honeydue-", &format!("image: {name}-"))
+        // Lies in a namespace that all share.
+        .replace("name: traefik\n  namespace: kube-system", &format!("name: {name}\n  namespace: kube-system"))
+}
+
+fn stack() -> Project {
+    let mut project = Project::empty("stack");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    copy(&project, &root.join("tests/fixtures/honeydue/honeydue-api"), "product");
+    copy(&project, &root.join("tests/fixtures/honeydue/honeydue-web"), "honeydue-web");
+    copy(&project, &root.join("deploy-k3s"), "product/deploy-k3s");
+    project.commit("product");
+    project.commit("honeydue-web");
+    let secrets = Command::new(root.join("scripts/demo-secrets")).arg(&project.name).status().expect("the script");
+    assert!(secrets.success());
+    project.delete_in_the_end();
+    project
+}
+
+/// What the metrics store answers to `query`, waited for.
+fn metric(query: &str) -> f64 {
+    let url = format!("{}/api/v1/query", std::env::var("SANDBOX_METRICS_QUERY_URL").expect("the sandbox"));
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        let output = Command::new("curl")
+            .args(["-sS", "--get", &url, "--data-urlencode", &format!("query={query}")])
+            .output()
+            .expect("curl");
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let value = answer.pointer("/data/result/0/value/1").and_then(Value::as_str);
+        match value.and_then(|text| text.parse::<f64>().ok()) {
+            Some(value) if value > 0.0 => return value,
+            _ => assert!(Instant::now() < end, "no metric: {answer}"),
+        }
+    }
+}
+
+#[test]
+fn the_reference_stack_runs_and_its_metrics_arrive() {
+    let project = stack();
+    let configuration = ["all", "--config", "deploy-k3s/sandbox.yaml"];
+
+    // Without the token, the agent's file is left out and the rest runs.
+    let first = project.hdeploy(&configuration).exits(0).says("no value for TOKEN_PLACEHOLDER");
+    first.says("schema is up to date").says("worker");
+    let images = project.kubectl(&["get", "deployments,jobs", "-o", "jsonpath={..image}"]);
+    assert!(images.split_whitespace().all(|image| image.contains("@sha256:")), "{images}");
+    assert!(!project.kubectl(&["get", "deployments", "-o", "name"]).contains("vmagent"));
+
+    // With it, the agent delivers what it scrapes, and nobody else is restarted.
+    let token = std::env::var("SANDBOX_METRICS_TOKEN").expect("the sandbox");
+    project.write("product/deploy/prod.env", &format!("OBS_INGEST_TOKEN={token}\n"));
+    let before = project.kubectl(&["get", "pods", "-l", "app.kubernetes.io/name=api", "-o", "name"]);
+    project.hdeploy(&configuration).exits(0).says("vmagent").never_says(&token);
+    assert_eq!(before, project.kubectl(&["get", "pods", "-l", "app.kubernetes.io/name=api", "-o", "name"]));
+    let up = format!("sum(up{{job=\"api\",cluster=\"{}\"}})", project.name);
+    assert!(metric(&up) >= 3.0);
+
+    // The token is in the cluster and nowhere else; the placeholder is nowhere at all.
+    let objects = project.kubectl(&["get", "secrets,configmaps,deployments", "-o", "json"]);
+    assert!(!objects.contains("TOKEN_PLACEHOLDER") && !objects.contains("VE9LRU5fUExBQ0VIT0xERVI"));
+
+    // The file lost again: what runs of it is left alone.
+    project.write("product/deploy/prod.env", "");
+    project.hdeploy(&configuration).exits(0).says("left alone");
+    assert!(project.kubectl(&["get", "deployments", "-o", "name"]).contains("vmagent"));
+    kubectl(&["-n", "kube-system", "delete", "helmchartconfig", &project.name]);
+}
