@@ -15,21 +15,21 @@ pub fn unreachable(url: &Url, error: reqwest::Error) -> Error {
     let (whole, timeout) = (chain(&error), error.is_timeout());
     let host = host(url);
     let says = |needle: &str| whole.contains(needle);
-    let (message, hint) = if timeout {
-        (format!("the registry {host} does not answer in time"), look(url))
+    let (reason, hint) = if timeout {
+        ("it does not answer in time", look(url))
     } else if says("dns error") {
-        (format!("there is no host {host}"), "check registry.server, and the name server of this machine".to_owned())
+        ("there is no such host", "check registry.server, and the name server of this machine".to_owned())
     } else if says("Connection refused") {
-        (format!("nothing listens at {host}"), look(url))
+        ("nothing listens there", look(url))
     } else if says("certificate") {
-        (format!("the certificate of the registry {host} is not trusted"), certificate(&whole).to_owned())
+        ("its certificate is not trusted", certificate(&whole).to_owned())
     } else if says("InvalidContentType") || says("corrupt message") {
         let hint = "if it is to speak plain HTTP, which is for loopback only: registry.plainHttp: true";
-        (format!("the registry {host} does not speak TLS"), hint.to_owned())
+        ("it does not speak TLS", hint.to_owned())
     } else {
-        (format!("the registry {host} cannot be reached"), look(url))
+        ("the connection broke", look(url))
     };
-    Error::refused(message).because(error).hint(hint)
+    Error::refused(format!("the registry {host} cannot be reached: {reason}")).because(error).hint(hint)
 }
 
 fn look(url: &Url) -> String {
