@@ -23,7 +23,7 @@ pub async fn run(common: CommonArgs, arguments: DeployArgs, redactor: Redactor) 
     let here = env::current_dir().map_err(|error| Error::refused("there is no working directory").because(error))?;
     let config = Arc::new(Config::load(common.config.as_deref(), &here, &redactor)?);
     let cluster = Cluster::connect(common.context.as_deref(), config.context.as_deref()).await?;
-    let registry = Registry::new(&config.registry)?;
+    let registry = Registry::new(&config.registry, &redactor)?;
 
     let (events, messages) = Events::channel(redactor);
     let view = if common.plain { View::Lines } else { View::Auto };

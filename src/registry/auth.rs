@@ -1,6 +1,14 @@
-//! What a registry asks for when it answers 401.
+//! What a registry asks for when it answers 401, and what it gives.
 
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+use serde_json::Value;
+
+use crate::config::Credentials;
+use crate::redact::Redactor;
 
 /// A challenge of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +54,65 @@ fn parameter(text: &str, name: &str) -> Option<String> {
     None
 }
 
+/// What is sent with requests once the challenge is met.
+pub struct Grant {
+    header: String,
+    /// `None` when it holds until the registry refuses it.
+    until: Option<Instant>,
+}
+
+impl Grant {
+    /// One that does not end.
+    pub fn lasting(header: String) -> Self {
+        Self { header, until: None }
+    }
+
+    /// The token in the answer of a token service, which `redactor` learns.
+    pub fn read(body: &[u8], redactor: &Redactor) -> Option<Self> {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let token = ["token", "access_token"].iter().find_map(|key| body[*key].as_str().filter(|it| !it.is_empty()))?;
+        redactor.learn(token);
+        let lasts = body["expires_in"].as_u64().map(Duration::from_secs);
+        // Not to its very end: a request takes its time.
+        let until = lasts.and_then(|lasts| Instant::now().checked_add(lasts / 5 * 4));
+        Some(Self { header: format!("Bearer {token}"), until })
+    }
+
+    /// The header's value; `None` when it has ended.
+    pub fn header(&self) -> Option<String> {
+        self.header_at(Instant::now())
+    }
+
+    fn header_at(&self, now: Instant) -> Option<String> {
+        let ended = self.until.is_some_and(|until| until <= now);
+        (!ended).then(|| self.header.clone())
+    }
+}
+
+/// User name and password as a header's value.
+pub fn basic(credentials: &Credentials) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{}:{}", credentials.username, credentials.password.expose())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_used_until_shortly_before_it_ends() {
+        let grant = Grant::read(br#"{"access_token": "made-up", "expires_in": 60}"#, &Redactor::default());
+        let grant = grant.expect("a token");
+        assert_eq!(grant.header().as_deref(), Some("Bearer made-up"));
+        assert_eq!(grant.header_at(Instant::now() + Duration::from_secs(49)), None);
+        assert!(Grant::read(br#"{"token": ""}"#, &Redactor::default()).is_none());
+    }
+
+    #[test]
+    fn a_token_is_learnt_as_a_secret() {
+        let redactor = Redactor::default();
+        Grant::read(br#"{"token": "made-up-token"}"#, &redactor).expect("a token");
+        assert!(!redactor.mask("Bearer made-up-token").contains("made-up"));
+    }
 
     fn of(texts: &[&str]) -> Option<Challenge> {
         let mut headers = HeaderMap::new();

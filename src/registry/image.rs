@@ -5,19 +5,23 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::model::Digest;
+use crate::model::{Digest, Invalid};
 
 /// An image for linux/amd64.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
     /// Digest of the image's manifest, never of an index.
     pub digest: Digest,
+    /// What has to be downloaded to run it, in bytes: layers as they are packed, and the configuration.
+    pub size: u64,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
     /// Digests of the unpacked layers, lowest first.
     pub diff_ids: Vec<Digest>,
-    /// The container configuration: command, environment, user and the like.
+    /// The container configuration: command, environment, user and the like. Without labels.
     pub config: Value,
+    /// When it was built, as RFC 3339 text; `None` when it does not say.
+    pub created: Option<String>,
 }
 
 fn json(name: &str, bytes: &[u8]) -> Result<Value> {
@@ -39,51 +43,72 @@ pub fn media_type(bytes: &[u8]) -> Option<String> {
 pub fn platform_entry(name: &str, bytes: &[u8]) -> Result<Option<Digest>> {
     let manifest = json(name, bytes)?;
     let Some(entries) = manifest["manifests"].as_array() else { return Ok(None) };
-    let platform = |entry: &Value| {
-        let text = |key: &str| entry["platform"][key].as_str().unwrap_or("unknown").to_owned();
-        format!("{}/{}", text("os"), text("architecture"))
-    };
-    let fitting: Vec<&Value> = entries.iter().filter(|entry| platform(entry) == "linux/amd64").collect();
-    if let [entry] = fitting[..] {
-        Ok(entry["digest"].as_str().and_then(|text| text.parse().ok()))
-    } else {
-        let mut have: Vec<String> = entries.iter().map(platform).filter(|text| text != "unknown/unknown").collect();
-        have.sort();
-        Err(wrong_platform(name, &have.join(", ")))
+    let mut fitting = entries.iter().filter(|entry| platform(&entry["platform"]) == WANTED);
+    match (fitting.next(), fitting.next()) {
+        (Some(entry), None) => digest(name, entry).map(Some),
+        _ => Err(wrong_platform(name, entries.iter().map(|entry| platform(&entry["platform"])))),
     }
 }
 
-fn wrong_platform(name: &str, have: &str) -> Error {
-    Error::refused(format!("{name} is not one image for linux/amd64, but for {have}"))
-        .hint("build it for linux/amd64: docker build --platform linux/amd64, or hdeploy all")
+const WANTED: &str = "linux/amd64";
+
+/// `os/architecture` as `value` says it; attestations are `unknown/unknown`.
+fn platform(value: &Value) -> String {
+    let text = |key: &str| value[key].as_str().unwrap_or("unknown");
+    format!("{}/{}", text("os"), text("architecture"))
+}
+
+fn digest(name: &str, descriptor: &Value) -> Result<Digest> {
+    let text = descriptor["digest"].as_str().unwrap_or_default();
+    text.parse().map_err(|error: Invalid| Error::refused(format!("{name} cannot be followed")).because(error))
+}
+
+fn wrong_platform(name: &str, have: impl Iterator<Item = String>) -> Error {
+    let mut have: Vec<String> = have.filter(|text| text != "unknown/unknown").collect();
+    have.sort();
+    let have = if have.is_empty() { "no platform that it names".to_owned() } else { have.join(", ") };
+    Error::refused(format!("{name} is not one image for {WANTED}, but for {have}"))
+        .hint(format!("build it for {WANTED}: docker build --platform {WANTED}, or hdeploy all"))
 }
 
 /// Where the configuration of the image lies.
+///
+/// # Errors
+/// When `bytes` are no image's manifest.
 pub fn config_digest(name: &str, bytes: &[u8]) -> Result<Digest> {
     let manifest = json(name, bytes)?;
-    let digest = manifest["config"]["digest"].as_str().and_then(|text| text.parse().ok());
-    digest.ok_or_else(|| Error::refused(format!("{name} is no image manifest")))
+    if manifest["config"].is_object() {
+        return digest(name, &manifest["config"]);
+    }
+    Err(Error::refused(format!("{name} is no image manifest")).hint("push it again: hdeploy all"))
 }
 
-/// The image whose configuration is `blob`.
+/// The image with this manifest, whose configuration is `blob`.
 ///
 /// # Errors
 /// When it is for another platform than linux/amd64.
-pub fn read(name: &str, digest: Digest, blob: &[u8]) -> Result<Image> {
-    let blob = json(name, blob)?;
-    let text = |key: &str| blob[key].as_str().unwrap_or("unknown");
-    let platform = format!("{}/{}", text("os"), text("architecture"));
-    if platform != "linux/amd64" {
-        return Err(wrong_platform(name, &platform));
+pub fn read(name: &str, manifest: &[u8], blob: &[u8]) -> Result<Image> {
+    let digest = Digest::of(manifest);
+    let (manifest, mut blob) = (json(name, manifest)?, json(name, blob)?);
+    if platform(&blob) != WANTED {
+        return Err(wrong_platform(name, std::iter::once(platform(&blob))));
     }
-    let labels = blob["config"]["Labels"].as_object().into_iter().flatten();
+    let labels = blob["config"].as_object_mut().and_then(|config| config.shift_remove("Labels")).unwrap_or_default();
+    let labels = labels.as_object().into_iter().flatten();
     let diff_ids = blob["rootfs"]["diff_ids"].as_array().into_iter().flatten();
     Ok(Image {
         digest,
+        size: size(&manifest),
         labels: labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect(),
         diff_ids: diff_ids.filter_map(|id| id.as_str()?.parse().ok()).collect(),
-        config: blob["config"].clone(),
+        created: blob["created"].as_str().map(str::to_owned),
+        config: blob["config"].take(),
     })
+}
+
+fn size(manifest: &Value) -> u64 {
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    layers.chain([&manifest["config"]]).filter_map(|part| part["size"].as_u64()).sum()
 }
 
 /// The tags in one page of a list.
@@ -118,20 +143,36 @@ mod tests {
     fn an_index_without_the_platform_names_those_that_it_has() {
         let error = platform_entry("x", &index(&[entry("linux", "arm64", "a"), entry("unknown", "unknown", "b")]));
         assert!(error.expect_err("no amd64").message.ends_with("for linux/arm64"));
+        let none = platform_entry("x", &index(&[entry("unknown", "unknown", "b")]));
+        assert!(none.expect_err("only an attestation").message.ends_with("for no platform that it names"));
         let twice = index(&[entry("linux", "amd64", "a"), entry("linux", "amd64", "b")]);
         assert!(platform_entry("x", &twice).is_err());
     }
 
+    fn blob(architecture: &str) -> Vec<u8> {
+        json!({"os": "linux", "architecture": architecture, "created": "2026-01-02T03:04:05Z",
+            "config": {"Labels": {"a": "b"}, "Cmd": ["/api"]}, "rootfs": {"diff_ids": [Digest::of(b"layer")]}})
+        .to_string()
+        .into_bytes()
+    }
+
+    #[test]
+    fn an_image_is_what_its_manifest_and_configuration_say() {
+        let manifest = json!({"config": {"size": 7}, "layers": [{"size": 100}, {"size": 20}]}).to_string();
+        let image = read("x", manifest.as_bytes(), &blob("amd64")).expect("the right platform");
+        let expected = Image {
+            digest: Digest::of(manifest.as_bytes()),
+            size: 127,
+            labels: [("a".to_owned(), "b".to_owned())].into(),
+            diff_ids: vec![Digest::of(b"layer")],
+            config: json!({"Cmd": ["/api"]}),
+            created: Some("2026-01-02T03:04:05Z".to_owned()),
+        };
+        assert_eq!(image, expected);
+    }
+
     #[test]
     fn an_image_for_another_platform_is_refused() {
-        let blob = |architecture: &str| {
-            json!({"os": "linux", "architecture": architecture, "config": {"Labels": {"a": "b"}},
-            "rootfs": {"diff_ids": [Digest::of(b"layer")]}})
-            .to_string()
-            .into_bytes()
-        };
-        let image = read("x", Digest::of(b"m"), &blob("amd64")).expect("the right one");
-        assert_eq!((image.labels["a"].as_str(), image.diff_ids.len()), ("b", 1));
-        assert!(read("x", Digest::of(b"m"), &blob("arm64")).expect_err("arm").message.contains("linux/arm64"));
+        assert!(read("x", b"{}", &blob("arm64")).expect_err("arm").message.contains("linux/arm64"));
     }
 }

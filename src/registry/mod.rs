@@ -1,24 +1,37 @@
 //! The edge to the image registry. Only this module speaks to registries.
 //!
 //! It speaks the OCI distribution API over reqwest. The OCI client crate was tried and left: it sends the password to
-//! whatever realm a challenge names, and neither proves the right to push nor tells a missing right from a missing owner.
+//! whatever realm a challenge names, does not renew a token that is refused, hides the digests and links in headers, and
+//! keeps the start of an upload, which proves the right to push, to itself.
 
 mod auth;
 mod image;
 mod session;
+#[cfg(test)]
+mod tests;
+mod transport;
 mod trouble;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
+use tokio::time::timeout;
 
 pub use image::Image;
 
 use crate::config;
 use crate::error::{Error, Result};
 use crate::model::{Digest, Repository, Tag};
-use session::{Answer, Session};
+use crate::redact::Redactor;
+use session::Session;
+use transport::Answer;
+
+/// How long the proof of the right to push may take, and then its cancelling: together less than five seconds.
+const PROOF: Duration = Duration::from_secs(4);
+const CANCEL: Duration = Duration::from_millis(800);
 
 /// How a manifest is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,41 +65,64 @@ struct Manifest {
 }
 
 impl Registry {
-    /// A client for the registry of the configuration. Nothing is sent yet.
+    /// A client for the registry of the configuration; every token that it is given is taught to `redactor`. Nothing
+    /// is sent yet. Other registries may be asked too, over TLS and without credentials.
     ///
     /// # Errors
     /// When the file with the registry's own authority cannot be used.
-    pub fn new(config: &config::Registry) -> Result<Self> {
-        Ok(Self { session: Arc::new(Session::new(config)?) })
+    pub fn new(config: &config::Registry, redactor: &Redactor) -> Result<Self> {
+        Ok(Self { session: Arc::new(Session::new(config, redactor)?) })
     }
 
-    /// Proves that this login may push to `repository`, by starting an upload and cancelling it.
+    /// Proves that this login may push to `repository`, by starting an upload and cancelling it. Takes less than five
+    /// seconds, whatever the registry does.
     ///
     /// # Errors
-    /// Wrong password, no right to push, no such owner, no registry there: each in its own words, within seconds.
+    /// Wrong password, no right to push, no such owner, no registry there: each in its own words.
     pub async fn prove_push(&self, repository: &Repository) -> Result<()> {
-        let path = format!("{}/blobs/uploads/", repository.path);
-        let answer = self.session.send(Method::POST, repository, &path, None).await?;
-        if answer.status != StatusCode::ACCEPTED {
-            return Err(trouble::push_refused(repository, &answer, self.session.username()));
-        }
-        if let Some(location) = &answer.location {
+        let started = timeout(PROOF, self.start_upload(repository)).await;
+        let place = started.map_err(|_| trouble::silent(&repository.registry, PROOF))??;
+        if let Some(place) = place {
             // Best effort: registries drop unfinished uploads by themselves.
-            let _ = self.session.send_to(Method::DELETE, repository, location).await;
+            let _ = timeout(CANCEL, self.session.send_to(Method::DELETE, repository, place)).await;
         }
         Ok(())
     }
 
+    /// Where the upload takes place, when the registry says so.
+    async fn start_upload(&self, repository: &Repository) -> Result<Option<Url>> {
+        let path = format!("{}/blobs/uploads/", repository.path);
+        let answer = self.session.send(Method::POST, repository, &path, None).await?;
+        if answer.status == StatusCode::ACCEPTED {
+            return Ok(answer.location());
+        }
+        let username = self.session.username(repository);
+        // The same refusal may mean several things; what the registry says of itself tells them apart.
+        let base = self.session.send(Method::GET, repository, "", None).await?;
+        Err(match answer.status {
+            _ if !base.is_of_a_registry() => trouble::no_registry(repository, &base),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if base.status == StatusCode::OK => {
+                trouble::may_not_push(repository, username, &answer)
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => trouble::login_refused(repository, username, &answer),
+            StatusCode::NOT_FOUND => trouble::no_owner(repository, &answer),
+            _ => trouble::unexpected(&format!("starting an upload to {repository}"), &answer),
+        })
+    }
+
     /// The digest of what `tag` names: an index's own, when it names one. `None` when it names nothing.
     pub async fn head(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>> {
-        let answer =
-            self.session.send(Method::HEAD, repository, &manifest_path(repository, tag.as_str()), None).await?;
-        match answer.status {
-            StatusCode::OK => {
-                answer.digest.clone().map(Some).ok_or_else(|| trouble::no_digest(repository, tag.as_str()))
-            }
-            StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(trouble::unexpected(&format!("asking for {repository}:{tag}"), &answer)),
+        self.digest(repository, tag.as_str()).await
+    }
+
+    async fn digest(&self, repository: &Repository, name: &str) -> Result<Option<Digest>> {
+        let answer = self.session.send(Method::HEAD, repository, &manifest_path(repository, name), None).await?;
+        match (answer.status, answer.digest()) {
+            (StatusCode::OK, Some(digest)) => Ok(Some(digest)),
+            // Registries need not say the digest: then the content does.
+            (StatusCode::OK, None) => Ok(self.manifest(repository, name).await?.map(|manifest| manifest.digest)),
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            _ => Err(trouble::unexpected(&format!("asking for {name} in {repository}"), &answer)),
         }
     }
 
@@ -106,32 +142,27 @@ impl Registry {
         };
         let config = image::config_digest(&name, &manifest.bytes)?;
         let blob = self.blob(repository, &config).await?;
-        image::read(&name, manifest.digest, &blob).map(Some)
+        image::read(&name, &manifest.bytes, &blob).map(Some)
     }
 
-    /// Every tag of `repository`; none when it does not exist.
+    /// Every tag of `repository`, in the registry's order; none when it does not exist. Tags with capitals, which this
+    /// program never makes, are left out.
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>> {
-        let mut tags: Vec<Tag> = Vec::new();
-        let mut last = String::new();
+        let (mut tags, mut seen) = (Vec::new(), BTreeSet::new());
+        let path = format!("{}/tags/list?n=1000", repository.path);
+        let mut answer = self.session.send(Method::GET, repository, &path, None).await?;
         loop {
-            let path = format!("{}/tags/list?n=1000{last}", repository.path);
-            let answer = self.session.send(Method::GET, repository, &path, None).await?;
             match answer.status {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => return Ok(tags),
                 _ => return Err(trouble::unexpected(&format!("listing the tags of {repository}"), &answer)),
             }
-            let page = image::tags(&format!("{repository}"), &answer.body)?;
-            // Some registries always promise a next page; the last one is empty, or says the same again.
-            let Some(end) = page.last().filter(|end| !last.ends_with(&format!("={end}"))) else { return Ok(tags) };
-            last = format!("&last={end}");
-            let more = answer.has_next;
-            tags.extend(
-                page.iter().filter_map(|text| text.parse().ok()).filter(|tag| !tags.contains(tag)).collect::<Vec<_>>(),
-            );
-            if !more {
-                return Ok(tags);
-            }
+            let mut page = image::tags(&repository.to_string(), &answer.body)?;
+            page.retain(|tag| seen.insert(tag.clone()));
+            tags.extend(page.iter().filter_map(|text| text.parse().ok()));
+            // Some registries promise a next page for ever; the page after the last one brings nothing new.
+            let Some(next) = answer.next_page().filter(|_| !page.is_empty()) else { return Ok(tags) };
+            answer = self.session.send_to(Method::GET, repository, next).await?;
         }
     }
 
@@ -149,12 +180,22 @@ impl Registry {
         self.put(repository, digest.as_str(), &top).await
     }
 
-    /// Gives the manifest `digest` the name `tag`.
+    /// Gives the manifest `digest`, an image's or an index's, the name `tag`. What the tag named before is put by its
+    /// digest first: somebody else may have pushed it by that tag alone, and pods may run it.
     pub async fn tag(&self, repository: &Repository, digest: &Digest, tag: &Tag) -> Result<()> {
-        match self.manifest(repository, digest.as_str()).await? {
-            Some(manifest) => self.put(repository, tag.as_str(), &manifest).await,
-            None => Err(trouble::gone(repository, digest)),
+        let Some(manifest) = self.manifest(repository, digest.as_str()).await? else {
+            return Err(trouble::gone(repository, digest));
+        };
+        match self.head(repository, tag).await? {
+            Some(named) if named == *digest => return Ok(()),
+            Some(named) => {
+                if let Some(before) = self.manifest(repository, named.as_str()).await? {
+                    self.put(repository, named.as_str(), &before).await?;
+                }
+            }
+            None => {}
         }
+        self.put(repository, tag.as_str(), &manifest).await
     }
 
     async fn put(&self, repository: &Repository, name: &str, manifest: &Manifest) -> Result<()> {
@@ -164,11 +205,14 @@ impl Registry {
             return Err(trouble::unexpected(&format!("naming {} {name} in {repository}", manifest.digest), &answer));
         }
         // A registry may take a manifest under a digest that is not its own, and say the true one only here.
-        match answer.digest {
-            Some(digest) if digest != manifest.digest => {
-                Err(trouble::other_content(repository, &manifest.digest, &digest))
-            }
-            _ => Ok(()),
+        let said = match answer.digest() {
+            Some(digest) => Some(digest),
+            None => self.digest(repository, name).await?,
+        };
+        match said {
+            Some(digest) if digest == manifest.digest => Ok(()),
+            Some(digest) => Err(trouble::other_content(repository, &manifest.digest, &digest)),
+            None => Err(trouble::gone(repository, &manifest.digest)),
         }
     }
 
@@ -184,8 +228,10 @@ impl Registry {
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Bytes> {
         let path = format!("{}/blobs/{digest}", repository.path);
         let answer = self.session.send(Method::GET, repository, &path, None).await?;
-        if answer.status != StatusCode::OK {
-            return Err(trouble::unexpected(&format!("reading the configuration of {repository}"), &answer));
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Err(trouble::incomplete(&repository.to_string(), digest)),
+            _ => return Err(trouble::unexpected(&format!("reading the configuration of {repository}"), &answer)),
         }
         let computed = Digest::of(&answer.body);
         if computed == *digest { Ok(answer.body) } else { Err(trouble::other_content(repository, digest, &computed)) }
@@ -200,12 +246,12 @@ fn manifest_path(repository: &Repository, name: &str) -> String {
 fn verified(repository: &Repository, name: &str, answer: Answer) -> Result<Manifest> {
     let digest = Digest::of(&answer.body);
     let asked = name.parse::<Digest>().ok();
-    for said in [asked, answer.digest].into_iter().flatten() {
+    for said in [asked, answer.digest()].into_iter().flatten() {
         if said != digest {
             return Err(trouble::other_content(repository, &said, &digest));
         }
     }
-    let media_type = image::media_type(&answer.body).or(answer.content_type).ok_or_else(|| {
+    let media_type = image::media_type(&answer.body).or_else(|| answer.content_type()).ok_or_else(|| {
         Error::refused(format!("{repository} {name} is no manifest")).hint("push it again: hdeploy all")
     })?;
     Ok(Manifest { bytes: answer.body, media_type, digest })

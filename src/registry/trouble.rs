@@ -1,29 +1,54 @@
 //! What went wrong, in words.
 
+use std::time::Duration;
+
 use reqwest::{StatusCode, Url};
 
-use super::session::Answer;
+use super::transport::Answer;
 use crate::error::Error;
 use crate::model::{Digest, Repository};
 
 /// No answer at all.
 pub fn unreachable(url: &Url, error: reqwest::Error) -> Error {
-    let host = match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{host}:{port}"),
-        (Some(host), None) => host.to_owned(),
-        _ => url.to_string(),
-    };
     // The error repeats the whole address, and what stands in its query is nobody's business.
     let error = error.without_url();
-    let whole = chain(&error);
-    let said = Error::refused(format!("the registry {host} cannot be reached")).because(error);
-    if whole.contains("certificate") || whole.contains("UnknownIssuer") {
-        said.hint("if it has a certificate authority of its own, name its PEM file in registry.ca")
-    } else if whole.contains("InvalidContentType") || whole.contains("corrupt message") {
-        said.hint("it may speak plain HTTP: registry.plainHttp is for that, on loopback")
+    let (whole, timeout) = (chain(&error), error.is_timeout());
+    let host = host(url);
+    let says = |needle: &str| whole.contains(needle);
+    let (reason, hint) = if timeout {
+        ("it does not answer in time", look(url))
+    } else if says("dns error") {
+        ("there is no such host", "check registry.server, and the name server of this machine".to_owned())
+    } else if says("Connection refused") {
+        ("nothing listens there", look(url))
+    } else if says("certificate") {
+        ("its certificate is not trusted", certificate(&whole).to_owned())
+    } else if says("InvalidContentType") || says("corrupt message") {
+        let hint = "if it is to speak plain HTTP, which is for loopback only: registry.plainHttp: true";
+        ("it does not speak TLS", hint.to_owned())
     } else {
-        said.hint(format!("is it running, and is registry.server right? curl -v {}://{host}/v2/", url.scheme()))
+        ("the connection broke", look(url))
+    };
+    Error::refused(format!("the registry {host} cannot be reached: {reason}")).because(error).hint(hint)
+}
+
+fn look(url: &Url) -> String {
+    format!("is it running, and is registry.server right? curl -v {}://{}/v2/", url.scheme(), host(url))
+}
+
+fn certificate(whole: &str) -> &'static str {
+    if whole.contains("expired") {
+        "renew it where the registry runs"
+    } else if whole.contains("not valid for name") {
+        "registry.server has to be one of the names in the certificate"
+    } else {
+        "if the registry has a certificate authority of its own, name its PEM file in registry.ca"
     }
+}
+
+fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -37,6 +62,18 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// No answer within the time that there is for it.
+pub fn silent(registry: &str, waited: Duration) -> Error {
+    Error::refused(format!("the registry {registry} gave no answer within {} s", waited.as_secs()))
+        .hint("is it running, and can this machine reach it? look at the registry's own log")
+}
+
+/// An answer that goes on and on.
+pub fn too_large(url: &Url, mebibytes: usize) -> Error {
+    Error::refused(format!("{}{} answers with more than {mebibytes} MiB", host(url), url.path()))
+        .hint("is registry.server an image registry?")
+}
+
 /// The registry's own words, shortened.
 fn words(answer: &Answer) -> String {
     let text = String::from_utf8_lossy(&answer.body);
@@ -44,31 +81,48 @@ fn words(answer: &Answer) -> String {
     if short.is_empty() { answer.status.to_string() } else { format!("{}: {short}", answer.status) }
 }
 
-/// The login itself was refused.
-pub fn login_refused(registry: &str, username: &str, answer: &Answer) -> Error {
+/// The login itself was refused, or there is none.
+pub fn login_refused(repository: &Repository, username: Option<&str>, answer: &Answer) -> Error {
+    let registry = &repository.registry;
+    let Some(username) = username else {
+        return Error::refused(format!("the registry {registry} asks for a login, and there is none"))
+            .because(words(answer))
+            .hint("set registry.username and registry.password");
+    };
     Error::refused(format!("the registry {registry} does not accept the password of {username}"))
         .because(words(answer))
-        .hint(
-            "check registry.username and registry.password; an access token may have expired or lack the package scope",
-        )
+        .hint("check registry.username and registry.password; an access token may have expired or lack a package scope")
 }
 
-/// An upload could not be started.
-pub fn push_refused(repository: &Repository, answer: &Answer, username: &str) -> Error {
+/// The token service is a place where nobody should send a password.
+pub fn unsafe_realm(repository: &Repository, realm: &Url) -> Error {
+    let asked = realm.origin().ascii_serialization();
+    Error::refused(format!("the registry {} wants the password sent to {asked}, unencrypted", repository.registry))
+        .hint("give the registry its public https address in its own settings; nothing was sent")
+}
+
+/// The login is good, but not for this.
+pub fn may_not_push(repository: &Repository, username: Option<&str>, answer: &Answer) -> Error {
+    let error = match username {
+        Some(username) => Error::refused(format!("{username} may not push to {repository}: the login may only read")),
+        None => Error::refused(format!("nobody may push to {repository} without a login")),
+    };
+    error.because(words(answer)).hint("registry.password needs the right to write packages of registry.owner")
+}
+
+/// There is nobody whom images could belong to.
+pub fn no_owner(repository: &Repository, answer: &Answer) -> Error {
     let owner = repository.path.split('/').next().unwrap_or_default();
-    match answer.status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Error::refused(format!("{username} may not push to {repository}"))
-                .because(words(answer))
-                .hint("the password is wrong, or the access token may only read: it needs the right to write packages")
-        }
-        StatusCode::NOT_FOUND => {
-            Error::refused(format!("the registry {} does not know the owner {owner}", repository.registry))
-                .because(words(answer))
-                .hint("check registry.owner; an owner has to exist before images can be pushed")
-        }
-        _ => unexpected(&format!("starting an upload to {repository}"), answer),
-    }
+    Error::refused(format!("the registry {} does not know the owner {owner}", repository.registry))
+        .because(words(answer))
+        .hint("check registry.owner; an owner has to exist before images can be pushed")
+}
+
+/// Something else is served there.
+pub fn no_registry(repository: &Repository, answer: &Answer) -> Error {
+    Error::refused(format!("{} is not an image registry", repository.registry))
+        .because(format!("/v2/ answers {}", words(answer)))
+        .hint(format!("check registry.server, its port, and registry.plainHttp: curl -v {}", answer.url))
 }
 
 /// Anything else.
@@ -79,13 +133,9 @@ pub fn unexpected(doing: &str, answer: &Answer) -> Error {
             error.hint("check registry.username and registry.password, and what they may read")
         }
         StatusCode::NOT_FOUND => error.hint("is registry.server an image registry?"),
+        StatusCode::TOO_MANY_REQUESTS => error.hint("the registry limits how often it is asked: wait, and try again"),
         _ => error.hint("look at the registry's own log"),
     }
-}
-
-/// The registry does not say which content it means.
-pub fn no_digest(repository: &Repository, name: &str) -> Error {
-    Error::refused(format!("the registry gives no digest for {repository}:{name}"))
 }
 
 /// The bytes are not those that the digest names.
@@ -94,9 +144,9 @@ pub fn other_content(repository: &Repository, wanted: &Digest, found: &Digest) -
         .hint("do not use this image; look at the registry's storage and at any proxy before it")
 }
 
-/// An index names a manifest that is not there.
-pub fn incomplete(name: &str, entry: &Digest) -> Error {
-    Error::refused(format!("{name} is incomplete: the registry does not have its entry {entry}"))
+/// What an image or index names is not there.
+pub fn incomplete(name: &str, part: &Digest) -> Error {
+    Error::refused(format!("{name} is incomplete: the registry does not have its part {part}"))
         .hint("push it again: hdeploy all")
 }
 

@@ -1,0 +1,197 @@
+//! What a well-behaved registry cannot be made to do, from a script on loopback. Everything else is seen against real
+//! registries.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::config::Credentials;
+use crate::redact::Secret;
+
+/// Requests as they came in: first line, then what stood in `Authorization`.
+type Seen = Arc<Mutex<Vec<String>>>;
+
+/// A server that answers the first line and the authorization of a request with `script`; its `host:port`.
+async fn server(script: impl Fn(&str) -> String + Send + 'static) -> (String, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let host = listener.local_addr().expect("an address").to_string();
+    let seen = Seen::default();
+    let log = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let asked = request(&mut connection).await;
+            let answer = script(&asked);
+            log.lock().expect("the log").push(asked);
+            let _ = connection.write_all(answer.as_bytes()).await;
+        }
+    });
+    (host, seen)
+}
+
+async fn request(connection: &mut TcpStream) -> String {
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    while !text.contains("\r\n\r\n") {
+        let count = connection.read(&mut buffer).await.unwrap_or(0);
+        if count == 0 {
+            break;
+        }
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    let first = text.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1");
+    let authorization = text.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or("-");
+    format!("{first} {authorization}")
+}
+
+fn answer(status: &str, headers: &[&str], body: &str) -> String {
+    let length = format!("content-length: {}", body.len());
+    let lines = [&["connection: close", &length], headers].concat().join("\r\n");
+    format!("HTTP/1.1 {status}\r\n{lines}\r\n\r\n{body}")
+}
+
+fn requests(seen: &Seen) -> Vec<String> {
+    seen.lock().expect("the log").clone()
+}
+
+fn client(server: &str) -> (Registry, Repository) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let credentials = Credentials { username: "robot".into(), password: Secret::new("made-up") };
+    let config = config::Registry {
+        server: server.to_owned(),
+        owner: "shop".into(),
+        credentials: Some(credentials),
+        ca: None,
+        plain_http: true,
+    };
+    let registry = Registry::new(&config, &Redactor::default()).expect("a client");
+    (registry, Repository { registry: server.to_owned(), path: "shop/api".into() })
+}
+
+fn latest() -> Tag {
+    "latest".parse().expect("a tag")
+}
+
+const BASIC: &str = "www-authenticate: Basic realm=\"x\"";
+
+#[tokio::test]
+async fn bytes_that_are_not_what_the_digest_says_are_refused() {
+    let (host, _) = server(|_| answer("200 OK", &[], "{\"config\": {}}")).await;
+    let (registry, repository) = client(&host);
+    let asked = Reference::Digest(Digest::of(b"other"));
+    let error = registry.resolve(&repository, &asked).await.expect_err("other bytes");
+    assert!(error.message.contains("holds other bytes than"), "{error}");
+}
+
+#[tokio::test]
+async fn a_manifest_that_the_registry_takes_under_another_digest_is_refused() {
+    let wrong = format!("docker-content-digest: {}", Digest::of(b"other"));
+    let (host, _) = server(move |asked| match asked.split(' ').next() {
+        Some("PUT") => answer("201 Created", &[&wrong], ""),
+        Some("HEAD") => answer("404 Not Found", &[], ""),
+        _ => answer("200 OK", &[], "{\"config\": {}}"),
+    })
+    .await;
+    let (registry, repository) = client(&host);
+    let error = registry.tag(&repository, &Digest::of(b"{\"config\": {}}"), &latest()).await.expect_err("other");
+    assert!(error.message.contains("holds other bytes than"), "{error}");
+}
+
+#[tokio::test]
+async fn only_requests_without_effect_are_sent_again() {
+    let (host, seen) = server(|_| answer("503 Service Unavailable", &[], "")).await;
+    let (registry, repository) = client(&host);
+    assert!(registry.head(&repository, &latest()).await.is_err());
+    assert_eq!(requests(&seen).len(), 3);
+    assert!(registry.session.send(Method::POST, &repository, "x", None).await.is_ok());
+    assert_eq!(requests(&seen).len(), 4);
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_renewed_once() {
+    let host = Arc::new(Mutex::new(String::new()));
+    let (realm, given) = (Arc::clone(&host), Mutex::new(0));
+    let (name, seen) = server(move |asked| {
+        let challenge = format!("www-authenticate: Bearer realm=\"http://{}/token\"", realm.lock().expect("set"));
+        if asked.starts_with("GET /token") {
+            let mut given = given.lock().expect("a number");
+            *given += 1;
+            answer("200 OK", &[], &format!("{{\"token\": \"t{given}\"}}"))
+        } else if asked.ends_with("Bearer t2") {
+            answer("404 Not Found", &[], "")
+        } else {
+            answer("401 Unauthorized", &[&challenge, BASIC], "")
+        }
+    })
+    .await;
+    host.lock().expect("unset").clone_from(&name);
+    let (registry, repository) = client(&name);
+    assert!(registry.head(&repository, &latest()).await.is_err(), "the first token is refused");
+    assert_eq!(registry.head(&repository, &latest()).await.expect("the second is not"), None);
+    let tokens = requests(&seen).iter().filter(|line| line.starts_with("GET /token?scope=")).count();
+    assert_eq!(tokens, 2);
+}
+
+#[tokio::test]
+async fn the_password_goes_to_no_realm_without_tls() {
+    let (elsewhere, seen) = server(|_| answer("200 OK", &[], "{\"token\": \"t\"}")).await;
+    let challenge = format!("www-authenticate: Bearer realm=\"http://{elsewhere}/token\"");
+    let (host, _) = server(move |_| answer("401 Unauthorized", &[&challenge], "")).await;
+    let (registry, repository) = client(&host);
+    let error = registry.prove_push(&repository).await.expect_err("a realm in plain");
+    assert!(error.message.contains(&format!("http://{elsewhere}, unencrypted")), "{error}");
+    assert_eq!(requests(&seen), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_host_that_is_redirected_to_gets_no_credentials_even_when_it_asks() {
+    let (elsewhere, seen) = server(|_| answer("401 Unauthorized", &[BASIC], "")).await;
+    let place = format!("location: http://{elsewhere}/blob");
+    let (host, _) = server(move |asked| {
+        let known = asked.contains("Basic ");
+        if known { answer("307 Moved", &[&place], "") } else { answer("401 Unauthorized", &[BASIC], "") }
+    })
+    .await;
+    let (registry, repository) = client(&host);
+    assert!(registry.tags(&repository).await.is_err());
+    assert_eq!(requests(&seen), ["GET /blob -"]);
+}
+
+#[tokio::test]
+async fn an_upload_is_cancelled_on_the_registry_wherever_it_says_that_it_lies() {
+    let (elsewhere, seen_elsewhere) = server(|_| answer("204 No Content", &[], "")).await;
+    let place = format!("location: http://{elsewhere}/v2/shop/api/blobs/uploads/1");
+    let (host, seen) = server(move |asked| {
+        let known = asked.contains("Basic ");
+        if known { answer("202 Accepted", &[&place], "") } else { answer("401 Unauthorized", &[BASIC], "") }
+    })
+    .await;
+    let (registry, repository) = client(&host);
+    registry.prove_push(&repository).await.expect("accepted");
+    assert_eq!(requests(&seen_elsewhere), Vec::<String>::new());
+    let last = requests(&seen).pop().expect("requests");
+    assert!(last.starts_with("DELETE /v2/shop/api/blobs/uploads/1 Basic "), "{last}");
+}
+
+#[tokio::test]
+async fn tags_are_followed_by_links_until_nothing_new_comes() {
+    let (host, seen) = server(|asked| {
+        let (body, next) = if asked.contains("page=2") { ("[\"b\", \"C\"]", 3) } else { ("[\"a\", \"b\"]", 2) };
+        let body = if asked.contains("page=3") { "null" } else { body };
+        let link = format!("link: </v2/shop/api/tags/list?page={next}>; rel=\"next\"");
+        answer("200 OK", &[&link], &format!("{{\"tags\": {body}}}"))
+    })
+    .await;
+    let (registry, repository) = client(&host);
+    let tags = registry.tags(&repository).await.expect("tags");
+    assert_eq!(tags.iter().map(Tag::as_str).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(requests(&seen).len(), 3);
+}
+
+#[tokio::test]
+async fn what_answers_like_a_web_site_is_no_registry() {
+    let (host, _) = server(|_| answer("200 OK", &["content-type: text/html"], "<html>")).await;
+    let (registry, repository) = client(&host);
+    let error = registry.prove_push(&repository).await.expect_err("a web site");
+    assert!(error.message.ends_with("is not an image registry"), "{error}");
+}
