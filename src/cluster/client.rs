@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config as ClientConfig};
 use serde::Deserialize;
@@ -107,6 +109,8 @@ fn client(mut config: ClientConfig) -> Result<Client, kube::Error> {
     config.read_timeout = None;
     config.write_timeout = Some(WRITE_TIMEOUT);
     config.default_retry = false;
+    // Audit logs name it.
+    config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("hdeploy/", env!("CARGO_PKG_VERSION")))));
     Client::try_from(config)
 }
 

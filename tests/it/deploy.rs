@@ -29,6 +29,7 @@ fn uids(project: &Project, service: &str) -> BTreeSet<String> {
 fn from_sources_to_pods_by_digest_and_then_only_what_changed() {
     let project = Project::new("walk");
     let first = project.hdeploy(&["all"]).exits(0);
+    assert!(project.sandbox().writes(&project.name).iter().any(|write| write.contains("/deployments/api?")));
 
     // The pods run the very digests that were printed.
     for service in ["api", "site"] {

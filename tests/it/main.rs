@@ -6,6 +6,7 @@ mod architecture;
 mod cli;
 mod deploy;
 mod images;
+mod refusals;
 mod registries;
 mod stack;
 mod support;
