@@ -170,6 +170,13 @@ pub(super) async fn check(docker: &Docker) -> Result<Daemon> {
     let version = tokio::time::timeout(CHECK, asked).await.map_err(late)?;
     let version = version
         .map_err(|error| not_allowed(docker, &error).unwrap_or_else(|| not_there(&docker.endpoint)).because(error))?;
+    if version.os.as_deref() == Some("windows") {
+        let address = &docker.endpoint.address;
+        return Err(Error::refused(format!(
+            "the Docker daemon at {address} runs Windows containers, without BuildKit"
+        ))
+        .hint("switch it to Linux containers, or set DOCKER_HOST or DOCKER_CONTEXT to a daemon that has them"));
+    }
     let daemon =
         Daemon { version: version.version.unwrap_or_default(), api_version: version.api_version.unwrap_or_default() };
     if is_too_old(&daemon.api_version) {

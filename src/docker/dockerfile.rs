@@ -54,7 +54,8 @@ impl Dockerfile {
             || target.parse::<usize>().is_ok_and(|number| number < stages.len())
     }
 
-    /// The images that are pulled: of `FROM`, `COPY --from` and the syntax directive, with variables resolved.
+    /// The images that are pulled: of `FROM`, `COPY --from`, `RUN --mount=from=` and the syntax directive, with
+    /// variables resolved.
     pub(super) fn images(&self, args: &BTreeMap<String, String>) -> Vec<String> {
         let known = self.global_args(args);
         let stages = self.stages();
@@ -64,10 +65,11 @@ impl Dockerfile {
         };
         let copied =
             self.instructions.iter().filter(|one| one.keyword == "COPY").filter_map(|one| flag(&one.rest, "from"));
+        let mounted = self.instructions.iter().filter(|one| one.keyword == "RUN").flat_map(|one| mounts(&one.rest));
         let mut images: Vec<String> = stages
             .iter()
             .map(|stage| stage.image.clone())
-            .chain(copied.map(str::to_owned))
+            .chain(copied.chain(mounted).map(str::to_owned))
             .map(|image| expand(&image, &known))
             .filter(|image| !image.is_empty() && image != "scratch" && !is_stage(image))
             .chain(self.syntax.clone())
@@ -81,13 +83,14 @@ impl Dockerfile {
     pub(super) fn line_of_step(&self, vertex: &str) -> Option<usize> {
         let (head, text) = vertex.strip_prefix('[')?.split_once("] ")?;
         let (stage, position) = match head.rsplit_once(' ') {
-            Some((stage, position)) => (Some(stage.trim_end()), position),
+            // Builds for other platforms than the daemon's own may lead with it: `[linux/amd64 build 2/5]`.
+            Some((stage, position)) => (stage.split_whitespace().next_back(), position),
             None => (None, head),
         };
         let index: usize = position.split_once('/')?.0.trim().parse().ok()?;
         let keyword = text.split_whitespace().next()?.to_uppercase();
         let stages = self.stages();
-        let stage = match stage {
+        let stage = match stage.filter(|name| !name.contains('/')) {
             Some(name) => stages.iter().enumerate().find(|(number, stage)| {
                 stage.name.clone().unwrap_or_else(|| format!("stage-{number}")) == name.to_lowercase()
             }),
@@ -165,6 +168,15 @@ fn flag<'a>(rest: &'a str, name: &str) -> Option<&'a str> {
     rest.split_whitespace()
         .take_while(|word| word.starts_with("--"))
         .find_map(|word| word.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The images and stages that a `RUN` mounts.
+fn mounts(rest: &str) -> impl Iterator<Item = &str> {
+    rest.split_whitespace()
+        .take_while(|word| word.starts_with("--"))
+        .filter_map(|word| word.strip_prefix("--mount="))
+        .flat_map(|mount| mount.split(','))
+        .filter_map(|option| option.strip_prefix("from="))
 }
 
 fn unquoted(text: &str) -> &str {
@@ -302,6 +314,14 @@ mod tests {
     }
 
     #[test]
+    fn mounted_images_are_pulled_too() {
+        let file = Dockerfile::parse(
+            "FROM a AS one\nRUN --network=none --mount=type=bind,from=b.example/c:1,target=/c --mount=from=one,target=/o x",
+        );
+        assert_eq!(file.images(&BTreeMap::new()), ["a", "b.example/c:1"]);
+    }
+
+    #[test]
     fn a_step_is_traced_to_its_first_line() {
         let file = Dockerfile::parse(SAMPLE);
         for (step, line) in [
@@ -312,6 +332,8 @@ mod tests {
             ("[stage-1 1/2] COPY --from=build /out /", Some(16)),
             ("[stage-2 1/1] RUN three", Some(19)),
             ("[build 2/5] RUN one   && two", Some(8)),
+            ("[linux/arm64->amd64 build 2/5] WORKDIR /src", Some(6)),
+            ("[linux/amd64 1/1] RUN three", Some(19)),
             ("[nowhere 1/1] RUN x", None),
             ("[internal] load build definition from Dockerfile", None),
             ("exporting to image", None),

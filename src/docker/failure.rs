@@ -53,6 +53,8 @@ fn cause(text: &str) -> Cause {
 /// The build ended: the daemon's own last `text`, and the step that failed if one did.
 pub(super) fn build(request: &BuildRequest, file: &Dockerfile, failed: Option<Failed>, text: &str) -> Error {
     let service = &request.service;
+    // A command that meets a full disk says so itself, and BuildKit tells only its exit code.
+    let wrote = failed.as_ref().is_some_and(|failed| failed.log.iter().any(|line| cause(line) == Cause::DiskFull));
     if cause(text) == Cause::DiskFull {
         let step = failed.as_ref().map(|failed| format!(" in {}", short(&failed.step))).unwrap_or_default();
         let error = Error::refused(format!("building {service} failed{step}: the Docker daemon's disk is full"));
@@ -67,6 +69,9 @@ pub(super) fn build(request: &BuildRequest, file: &Dockerfile, failed: Option<Fa
     error = located(error, request, file, file.line_of_step(&failed.step));
     if !failed.log.is_empty() {
         error = error.detail(failed.log.join("\n"));
+    }
+    if wrote {
+        error = error.hint("the Docker daemon's disk may be full: docker system df; docker builder prune");
     }
     let copies = failed.step.contains("] COPY ") || failed.step.contains("] ADD ");
     if copies && cause(&failed.error) == Cause::NotFound {

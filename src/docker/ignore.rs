@@ -1,6 +1,8 @@
 //! `.dockerignore`: which files of a context stay at home, by the rules of moby's `patternmatcher`.
 
+use std::iter::Peekable;
 use std::path::Path;
+use std::str::Chars;
 
 use regex::Regex;
 
@@ -109,7 +111,46 @@ fn parse_line(line: &str) -> Result<Option<Pattern>, Box<dyn std::error::Error +
         Some(rest) if !rest.is_empty() => rest.to_owned(),
         _ => cleaned,
     };
+    // Spaces that the slashes hid go as well: `/ a` and `a /` are `a`.
+    let text = if exception { text.trim_end() } else { text.trim() }.to_owned();
+    if !is_well_formed(&text) || (exception && text == "/") {
+        return Err("a '[' without its ']', an empty class or a '\\' at the end".into());
+    }
     Ok(Some(Pattern { how: compile(&text)?, text, exception }))
+}
+
+/// Whether Go's `filepath.Match` reads it; BuildKit refuses the others.
+fn is_well_formed(pattern: &str) -> bool {
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        let read = match c {
+            '\\' => chars.next().is_some(),
+            '[' => is_class(&mut chars),
+            _ => true,
+        };
+        if !read {
+            return false;
+        }
+    }
+    true
+}
+
+/// Reads what follows a `[`, up to its `]`.
+fn is_class(chars: &mut Peekable<Chars<'_>>) -> bool {
+    let member = |chars: &mut Peekable<Chars<'_>>| match chars.next() {
+        None | Some('-' | ']') => false,
+        Some('\\') => chars.next().is_some(),
+        Some(_) => true,
+    };
+    chars.next_if_eq(&'^');
+    loop {
+        if !member(chars) || (chars.next_if_eq(&'-').is_some() && !member(chars)) {
+            return false;
+        }
+        if chars.next_if_eq(&']').is_some() {
+            return true;
+        }
+    }
 }
 
 /// `a//b/./c/../d/` as `a/b/d`, as Go's `filepath.Clean` does it.
@@ -187,7 +228,27 @@ fn compile(pattern: &str) -> Result<How, regex::Error> {
         return Ok(how);
     }
     regex.push('$');
-    Regex::new(&regex).map(How::Regex)
+    Regex::new(&without_sets(&regex)).map(How::Regex)
+}
+
+/// In a class, `[`, `&` and `~` stand for themselves in Go's expressions and for sets in this crate's.
+fn without_sets(regex: &str) -> String {
+    let mut same = String::with_capacity(regex.len());
+    let mut inside = false;
+    let mut chars = regex.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '[' | '&' | '~' if inside => same.push('\\'),
+            '[' => inside = true,
+            ']' => inside = false,
+            _ => {}
+        }
+        same.push(c);
+        if c == '\\' {
+            same.extend(chars.next());
+        }
+    }
+    same
 }
 
 #[cfg(test)]
@@ -212,6 +273,8 @@ mod tests {
             ("a", "b/a", false),
             ("/a", "a", true),
             ("a/", "a/b", true),
+            ("/ a", "a", true),
+            ("a /", "a", true),
             ("./a", "a", true),
             ("a/../b", "b", true),
             ("*", "a", true),
@@ -235,6 +298,8 @@ mod tests {
             ("?.txt", "ab.txt", false),
             ("a[b-d]e", "ace", true),
             ("a[^b-d]e", "afe", true),
+            ("a[[b]e", "a[e", true),
+            ("a[b&&c]e", "a&e", true),
             ("a.b", "axb", false),
             ("a*.b", "aXxb", false),
             ("\\*", "*", true),
@@ -265,6 +330,8 @@ mod tests {
             ("docs\n! docs/README.md\ndocs/*", "docs/README.md", true),
             ("*\n!*.md\nx.md", "x.md", true),
             ("*\n!**/*.go", "a/b/c.go", false),
+            // Docker 20.10's own client still brought this one back; later ones do not.
+            ("**/*.go\n!a/b/c", "a/b/c/x.go", true),
             ("x\n!x/y/z\nx/y", "x/y/z", false),
         ] {
             assert_eq!(excluded(patterns, path), expected, "{patterns:?} on {path:?}");
@@ -281,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused_with_its_line() {
-        for text in ["a\n!", "a\n[a"] {
+        for text in ["a\n!", "a\n[a", "a\n[]a]", "a\n[b-]", "a\n!/", "a\nb\\"] {
             let error = Ignore::parse(text, Path::new("x/.dockerignore")).expect_err(text);
             assert!(error.message.starts_with("x/.dockerignore:2: "), "{}", error.message);
         }

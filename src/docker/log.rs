@@ -8,6 +8,8 @@ use super::BuildUpdate;
 
 /// How many lines of a failed step are shown.
 const LAST_LINES: usize = 20;
+/// Bytes of a line without an end that are kept.
+const LONGEST_LINE: usize = 64 * 1024;
 
 /// What is known about the steps of one build.
 #[derive(Default)]
@@ -97,8 +99,12 @@ impl Log {
 
     fn write(&mut self, vertex: &str, bytes: &[u8], updates: &mut Vec<BuildUpdate>) {
         let step = self.steps.entry(vertex.to_owned()).or_default();
+        let before = step.rest.len();
         step.rest.extend_from_slice(bytes);
-        let Some(end) = step.rest.iter().rposition(|byte| *byte == b'\n') else { return };
+        let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n').map(|at| before + at) else {
+            forget_overwritten(&mut step.rest);
+            return;
+        };
         let complete: Vec<u8> = step.rest.drain(..=end).collect();
         for line in complete[..end].split(|byte| *byte == b'\n') {
             self.say(vertex, line, updates);
@@ -145,6 +151,17 @@ impl Log {
 
 fn is_of_dockerfile(name: &str) -> bool {
     name.starts_with('[') && !name.starts_with("[internal]")
+}
+
+/// A bar that is redrawn for an hour without a line end takes no more memory than its last state; a line that goes on
+/// without either is kept by its end.
+fn forget_overwritten(rest: &mut Vec<u8>) {
+    if rest.len() <= LONGEST_LINE {
+        return;
+    }
+    let end = rest.trim_ascii_end().len();
+    let shown = rest[..end].iter().rposition(|byte| *byte == b'\r').map_or(0, |at| at + 1);
+    rest.drain(..shown.max(rest.len().saturating_sub(LONGEST_LINE)));
 }
 
 /// One line as a terminal would show it at last: without escape sequences, and of what carriage returns overwrote
@@ -245,6 +262,19 @@ mod tests {
         let failed = state.failed().expect("failed");
         assert_eq!((failed.step.as_str(), failed.error.as_str()), ("[2/2] RUN a", "exit code: 3"));
         assert_eq!((failed.log.len(), failed.log[0].as_str(), failed.log[19].as_str()), (20, "10", "29"));
+    }
+
+    #[test]
+    fn a_line_without_an_end_stays_small() {
+        let mut state = Log::default();
+        said(&mut state, vec![vertex("a", "[1/1] RUN a")], vec![]);
+        for percent in 0..20_000 {
+            said(&mut state, vec![], vec![log("a", &format!("{percent} done\r"))]);
+        }
+        assert!(state.steps["a"].rest.len() <= LONGEST_LINE);
+        assert_eq!(said(&mut state, vec![], vec![log("a", "\n")]), ["19999 done"]);
+        said(&mut state, vec![], vec![log("a", &"x".repeat(3 * LONGEST_LINE))]);
+        assert_eq!(state.steps["a"].rest.len(), LONGEST_LINE);
     }
 
     #[test]
