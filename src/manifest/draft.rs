@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::rendered::Rendered;
-use super::{Object, Source, images, is_namespaced, lint, normal, patch, substitute};
+use super::{Object, Source, images, is_namespaced, lint, normal, patch, substitute, wave};
 use crate::config::{Config, Substitution};
 use crate::error::{Error, Result};
 use crate::model::{ImageRef, ObjectKey, PinnedImage, ServiceName};
@@ -53,6 +53,8 @@ impl Draft {
         let (mut objects, left_out, skipped) = without_skipped(objects, &config.substitutions);
         patch::apply(&mut objects, &left_out, &config.patches, &mut findings);
         config_map(config, &mut objects, &mut findings);
+        let known: Vec<Object> = objects.iter().chain(&left_out).cloned().collect();
+        findings.extend(wave::unknown_names(&objects, &known, &config.order));
         let services = config.services.iter().map(|s| (s.repository.path.clone(), s.name.clone())).collect();
         let mut draft = Self { objects, skipped, warnings: Vec::new(), services };
         draft.fill_in(config);

@@ -2,6 +2,7 @@
 
 use crate::config::{Patch, PatchOperation, PatchTarget};
 use crate::manifest::Object;
+use crate::model::ObjectKey;
 use crate::suggest::nearest;
 
 /// Applies `patches` in order. One whose target lies in a file that was left out is left out with it.
@@ -10,8 +11,11 @@ pub fn apply(objects: &mut [Object], left_out: &[Object], patches: &[Patch], fin
         let mut hit = left_out.iter().any(|object| matches(&patch.target, object));
         for object in objects.iter_mut().filter(|object| matches(&patch.target, object)) {
             hit = true;
-            if let Err(why) = change(&patch.operation, object) {
-                findings.push(format!("{}: the patch of {} does not fit: {why}", patch.origin, object.key()));
+            let key = object.key();
+            let before = object.value.clone();
+            if let Err(why) = change(&patch.operation, object, &key) {
+                object.value = before;
+                findings.push(format!("{}: the patch of {key} does not fit: {why}", patch.origin));
             }
         }
         if !hit {
@@ -28,16 +32,15 @@ fn matches(target: &PatchTarget, object: &Object) -> bool {
         && target.namespace.as_ref().is_none_or(|namespace| Some(namespace) == key.namespace.as_ref())
 }
 
-fn change(operation: &PatchOperation, object: &mut Object) -> Result<(), String> {
-    let before = object.key();
+fn change(operation: &PatchOperation, object: &mut Object, key: &ObjectKey) -> Result<(), String> {
     match operation {
         PatchOperation::Merge(patch) => json_patch::merge(&mut object.value, patch),
         PatchOperation::Json(patch) => {
             json_patch::patch(&mut object.value, patch).map_err(|error| error.to_string())?;
         }
     }
-    match crate::model::ObjectKey::of(&object.value) {
-        Some(after) if after == before => Ok(()),
+    match ObjectKey::of(&object.value) {
+        Some(after) if after == *key => Ok(()),
         _ => Err("it changes what identifies the object".into()),
     }
 }
@@ -89,9 +92,14 @@ mod tests {
         let merge = || PatchOperation::Merge(json!({"spec": {}}));
         let json: json_patch::Patch =
             serde_json::from_value(json!([{"op": "remove", "path": "/spec/nothing"}])).expect("a patch");
-        let (_, findings) =
-            run(&[patch("webb", merge()), patch("web", PatchOperation::Json(json)), patch("absent", merge())]);
-        assert_eq!(findings.len(), 2, "{findings:?}");
+        let nameless = patch("web", PatchOperation::Merge(json!({"metadata": null})));
+        let (_, findings) = run(&[
+            patch("webb", merge()),
+            patch("web", PatchOperation::Json(json)),
+            patch("absent", merge()),
+            nameless,
+        ]);
+        assert_eq!(findings.len(), 3, "{findings:?}");
         assert!(findings[0].contains("config.yaml:4") && findings[0].contains("did you mean Deployment web?"));
     }
 }

@@ -94,6 +94,12 @@ fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, findings: &mut 
 
 fn finding(file: &Path, text: &str, document: usize, wrong: &Wrong) -> String {
     let place = format!("{}:{}:{}", file.display(), wrong.line, wrong.column.max(1));
+    if text.lines().any(|line| line.contains("kind") && line.contains("Secret")) {
+        // What the line holds may be a value.
+        return format!(
+            "{place} (document {document}): it cannot be read; the line is not shown, as the file may hold secrets"
+        );
+    }
     let line = text.lines().nth(wrong.line.saturating_sub(1)).unwrap_or_default();
     format!("{place} (document {document}): {}\n  {:>4} | {line}", wrong.message, wrong.line)
 }
@@ -124,6 +130,11 @@ fn identity(value: &Value) -> Result<(), String> {
     for (pointer, name) in [("/apiVersion", "apiVersion"), ("/kind", "kind")] {
         if value.pointer(pointer).and_then(Value::as_str).is_none_or(str::is_empty) {
             return Err(format!("it has no {name}"));
+        }
+    }
+    for pointer in ["/metadata", "/metadata/labels", "/metadata/annotations", "/spec"] {
+        if value.pointer(pointer).is_some_and(|part| !part.is_object() && !part.is_null()) {
+            return Err(format!("{} is no map", pointer[1..].replace('/', ".")));
         }
     }
     let name = value.pointer("/metadata/name");
@@ -158,6 +169,12 @@ mod tests {
     }
 
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: api}\n";
+
+    #[test]
+    fn a_line_of_a_file_with_a_secret_is_not_shown() {
+        let (_, findings) = of("kind: Secret\nstringData:\n  a: made-up-value\n  a: made-up-value\n");
+        assert!(findings[0].starts_with("a.yaml:4:3") && !findings[0].contains("made-up"), "{findings:?}");
+    }
 
     #[test]
     fn lists_are_taken_apart() {

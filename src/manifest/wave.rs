@@ -6,7 +6,7 @@ use std::fmt;
 use super::{Object, is_workload};
 use crate::error::{Error, Result};
 use crate::model::ObjectKey;
-use crate::suggest::nearest;
+use crate::suggest::did_you_mean;
 
 /// Annotation of a workload or gate Job: the workloads that must run before it.
 const AFTER: &str = "hdeploy.dev/after";
@@ -115,7 +115,7 @@ pub fn waves(objects: &[Object], order: &BTreeMap<String, Vec<String>>) -> Resul
 
 /// Gates and workloads in levels: each after everything that it waits for.
 fn running(gates: &[Object], workloads: &[Object], order: &BTreeMap<String, Vec<String>>) -> Result<Vec<Wave>> {
-    let mut edges = Edges::new(gates, workloads, order)?;
+    let mut edges = Edges::new(gates, workloads, order);
     edges.gate(gates, workloads);
     let levels = edges.levels()?;
     let last = levels.values().max().copied().unwrap_or(0);
@@ -142,38 +142,25 @@ fn base_name(object: &Object) -> String {
 struct Edges(BTreeMap<String, BTreeSet<String>>);
 
 impl Edges {
-    fn new(gates: &[Object], workloads: &[Object], order: &BTreeMap<String, Vec<String>>) -> Result<Self> {
+    fn new(gates: &[Object], workloads: &[Object], order: &BTreeMap<String, Vec<String>>) -> Self {
         let everything: Vec<&Object> = gates.iter().chain(workloads).collect();
         let mut edges: BTreeMap<String, BTreeSet<String>> =
             everything.iter().map(|object| (base_name(object), BTreeSet::new())).collect();
-        let mut wanted: Vec<(String, String, String)> = Vec::new();
+        let mut wanted: Vec<(String, String)> = Vec::new();
         for (name, before) in order {
-            wanted
-                .extend(before.iter().map(|other| (name.clone(), other.clone(), "order of the configuration".into())));
+            wanted.extend(before.iter().map(|other| (name.clone(), other.clone())));
         }
         for object in &everything {
-            for other in names(object.annotation(AFTER)) {
-                wanted.push((base_name(object), other.to_owned(), format!("{}: {AFTER}", object.source)));
-            }
+            wanted.extend(names(object.annotation(AFTER)).map(|other| (base_name(object), other.to_owned())));
         }
-        let mut findings = Vec::new();
-        for (name, other, origin) in wanted {
+        for (name, other) in wanted {
             // What this run leaves alone needs no order.
             let Some(before) = edges.get(&name) else { continue };
-            if before.contains(&other) {
-                continue;
-            }
-            if edges.contains_key(&other) {
+            if !before.contains(&other) && edges.contains_key(&other) {
                 edges.entry(name).or_default().insert(other);
-            } else if origin.contains(AFTER) {
-                findings.push(unknown(&other, &origin, edges.keys()));
             }
         }
-        if findings.is_empty() {
-            Ok(Self(edges))
-        } else {
-            Err(Error::refused("the order names what is not there").details(findings))
-        }
+        Self(edges)
     }
 
     /// Every gate before the workloads that it gates, but for those that it waits for itself.
@@ -236,11 +223,26 @@ pub fn gated(gate: &Object) -> Vec<&str> {
     names(gate.annotation(GATES)).collect()
 }
 
-fn unknown<'a>(name: &str, origin: &str, have: impl Iterator<Item = &'a String>) -> String {
-    match nearest(name, have.map(String::as_str)).first() {
-        Some(near) => format!("{origin} names {name}; did you mean {near}?"),
-        None => format!("{origin} names {name}, and no such workload is deployed"),
+/// Names in orders and gates that are none of `known`: a typo there would quietly take a gate away.
+pub fn unknown_names(objects: &[Object], known: &[Object], order: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let known: BTreeSet<&str> = known.iter().filter(|object| runs(object)).map(Object::name).collect();
+    let mut named: Vec<(String, &str)> = Vec::new();
+    for (name, before) in order {
+        named.push(("order of the configuration".into(), name));
+        named.extend(before.iter().map(|other| (format!("order of {name} in the configuration"), other.as_str())));
     }
+    for object in objects {
+        for annotation in [AFTER, GATES] {
+            let origin = || format!("{}: {annotation}", object.source);
+            named.extend(names(object.annotation(annotation)).map(|name| (origin(), name)));
+        }
+    }
+    let wrong = named.into_iter().filter(|(_, name)| !known.contains(name));
+    wrong.map(|(origin, name)| format!("{origin} names {name}{}", did_you_mean(name, known.iter().copied()))).collect()
+}
+
+fn runs(object: &Object) -> bool {
+    matches!(kind_of(object), WaveKind::Gate | WaveKind::Workloads)
 }
 
 #[cfg(test)]
@@ -331,9 +333,17 @@ mod tests {
         let objects = [workload("api"), workload("web")];
         let circle = waves(&objects, &order(&[("api", &["web"]), ("web", &["api"])])).expect_err("a circle");
         assert!(circle.message.contains("api, web"), "{circle:?}");
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_told_with_the_nearest() {
         let mut web = workload("web");
         web.value["metadata"]["annotations"][AFTER] = json!("apy");
-        let unknown = waves(&[workload("api"), web], &order(&[])).expect_err("unknown");
-        assert!(unknown.details[0].contains("did you mean api?"), "{unknown:?}");
+        let objects = [workload("api"), web, job("migrate", "api,wep")];
+        let findings = unknown_names(&objects, &objects, &order(&[("api", &["migrat"]), ("nobody", &[])]));
+        assert_eq!(findings.len(), 4, "{findings:?}");
+        for text in ["names apy, did you mean \"api\"?", "names wep, did you mean \"web\"?", "\"migrate\"?", "nobody"] {
+            assert!(findings.iter().any(|finding| finding.contains(text)), "{text}: {findings:?}");
+        }
     }
 }

@@ -57,6 +57,8 @@ pub struct Found {
     pub image: PinnedImage,
     /// The recipe that it was built with, as its label says.
     pub recipe: Option<String>,
+    /// The release that it was built for, as its label says.
+    pub release: Option<String>,
 }
 
 /// Decides between building an image and taking the one that holds its tag already.
@@ -161,7 +163,7 @@ mod tests {
     }
 
     fn found(content: &str, recipe: Option<&str>) -> Found {
-        Found { image: image(content), recipe: recipe.map(str::to_owned) }
+        Found { image: image(content), recipe: recipe.map(str::to_owned), release: None }
     }
 
     fn naming(exact: bool) -> Naming {

@@ -27,7 +27,11 @@ pub fn selection(
 ) -> Selection {
     let chosen: BTreeSet<&ObjectKey> =
         references.iter().filter(|(name, _)| services.contains(*name)).flat_map(|(_, users)| users).collect();
-    let pods: Vec<Pods> = objects.iter().filter_map(|object| Pods::of(object, &chosen)).collect();
+    let mut pods: Vec<Pods> = objects.iter().filter_map(|object| Pods::of(object, &chosen)).collect();
+    let runs: Vec<bool> = pods.iter().map(|job| job.key.kind == "Job" && gate(job.object, &pods).is_ok()).collect();
+    for (pods, runs) in pods.iter_mut().zip(runs) {
+        pods.selected |= runs;
+    }
     let mut selection = Selection::default();
     for object in objects {
         match judge(object, objects, &pods) {
@@ -104,9 +108,9 @@ fn uses(object: &Object, pods: &Pods, objects: &[Object]) -> bool {
         return false;
     }
     match key.kind.as_str() {
-        "Service" => selects(&object.value["spec"]["selector"], pods.labels()),
-        "PodDisruptionBudget" => selects(&object.value["spec"]["selector"]["matchLabels"], pods.labels()),
-        "NetworkPolicy" => selects(&object.value["spec"]["podSelector"]["matchLabels"], pods.labels()),
+        "Service" => serves(object, pods),
+        "PodDisruptionBudget" => matches(&object.value["spec"]["selector"], pods.labels()),
+        "NetworkPolicy" => matches(&object.value["spec"]["podSelector"], pods.labels()),
         "HorizontalPodAutoscaler" => {
             let target = &object.value["spec"]["scaleTargetRef"];
             target["kind"] == pods.key.kind.as_str() && target["name"] == pods.key.name.as_str()
@@ -129,7 +133,17 @@ fn uses(object: &Object, pods: &Pods, objects: &[Object]) -> bool {
     }
 }
 
-/// An empty selector selects everything.
+/// A Service without selector selects nothing.
+fn serves(service: &Object, pods: &Pods) -> bool {
+    let selector = &service.value["spec"]["selector"];
+    selector.as_object().is_some_and(|labels| !labels.is_empty()) && selects(selector, pods.labels())
+}
+
+/// An empty selector matches everything. One with expressions may match anything, as far as is known here.
+fn matches(selector: &Value, labels: &Value) -> bool {
+    selects(&selector["matchLabels"], labels)
+}
+
 fn selects(selector: &Value, labels: &Value) -> bool {
     selector.as_object().into_iter().flatten().all(|(key, value)| labels[key] == *value)
 }
@@ -143,7 +157,7 @@ fn binds(binding: &Value, pods: &Pods) -> bool {
 fn routes(ingress: &Value, pods: &Pods, objects: &[Object]) -> bool {
     objects
         .iter()
-        .filter(|object| object.kind() == "Service" && selects(&object.value["spec"]["selector"], pods.labels()))
+        .filter(|object| object.kind() == "Service" && serves(object, pods))
         .any(|service| names(ingress, &["service"], service.name()))
 }
 

@@ -53,7 +53,9 @@ pub async fn wave(
         return Ok(applied);
     }
     let message = format!("the API server refused objects of the wave {}", wave.kind);
-    Err(Error::several(Kind::Stranded, message, errors)
+    let unknown = errors.iter().any(|error| error.kind == Kind::Unknown);
+    let kind = if unknown { Kind::Unknown } else { Kind::Stranded };
+    Err(Error::several(kind, message, errors)
         .hint("mend the cause and run the same command again: what stands already is left as it is"))
 }
 

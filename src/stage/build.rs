@@ -29,7 +29,7 @@ pub async fn images(context: &Context, daemon: Option<Docker>, survey: &Survey) 
     for (name, intent) in &survey.intents {
         match intent {
             Intent::Take(taken) => {
-                context.registry.hold(&taken.image.repository, &taken.image.digest).await?;
+                hold(context, name, &taken.image).await;
                 pinned(context, name, &taken.image, taken.tag.as_ref());
                 images.insert(name.clone(), taken.image.clone());
             }
@@ -38,7 +38,7 @@ pub async fn images(context: &Context, daemon: Option<Docker>, survey: &Survey) 
                 let daemon = daemon.clone().expect("a build has its daemon checked before");
                 let labels = [(RELEASE_LABEL, survey.release.tag.as_str()), (RECIPE_LABEL, recipe)];
                 let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-                work.spawn(image(context.clone(), daemon, service.clone(), tag.clone(), labels));
+                work.spawn(told(context.clone(), daemon, service.clone(), tag.clone(), labels));
             }
         }
     }
@@ -49,6 +49,21 @@ pub async fn images(context: &Context, daemon: Option<Docker>, survey: &Survey) 
     Ok(images)
 }
 
+async fn told(
+    context: Context,
+    daemon: Docker,
+    service: Service,
+    tag: Tag,
+    labels: BTreeMap<String, String>,
+) -> Result<(ServiceName, PinnedImage)> {
+    let (events, subject) = (context.events.clone(), service.name.to_string());
+    let outcome = image(context, daemon, service, tag, labels).await;
+    if outcome.is_err() {
+        events.send(Event::Failed { subject, message: "there is no image".into() });
+    }
+    outcome
+}
+
 async fn image(
     context: Context,
     daemon: Docker,
@@ -56,6 +71,7 @@ async fn image(
     tag: Tag,
     labels: BTreeMap<String, String>,
 ) -> Result<(ServiceName, PinnedImage)> {
+    let recipe = labels.get(RECIPE_LABEL).cloned().unwrap_or_default();
     let request = BuildRequest {
         service: service.name.clone(),
         build: service.build.clone().expect("only services with a build are built"),
@@ -65,14 +81,18 @@ async fn image(
     };
     let built = build_image(&context, &daemon, &request).await?;
     let started = Instant::now();
-    let (digest, reused) = match same_content(&context, &service, &built).await? {
-        Some(digest) => (digest, true),
-        None => (push(&context, &daemon, &service, &built, &tag).await?, false),
+    let same = same_content(&context, &service, &built, &recipe).await?;
+    let reused = same.is_some();
+    let digest = if let Some(digest) = same {
+        digest
+    } else {
+        untaken(&context, &service, &tag).await?;
+        push(&context, &daemon, &service, &built, &tag).await?
     };
     context.registry.hold(&service.repository, &digest).await?;
     context.registry.tag(&service.repository, &digest, &tag).await?;
     context.registry.tag(&service.repository, &digest, &latest()).await?;
-    let proved = prove(&context, &service, &tag).await?;
+    let proved = prove(&context, &service, &digest, &built).await?;
     context.events.send(Event::Pushed {
         service: service.name.clone(),
         tag: tag.clone(),
@@ -102,14 +122,20 @@ async fn build_image(context: &Context, daemon: &Docker, request: &BuildRequest)
 
 /// The digest of what `latest` names when it holds the very content that was built: labels apart, which name the
 /// release. Running it again under a new digest would restart pods for nothing.
-async fn same_content(context: &Context, service: &Service, built: &BuiltImage) -> Result<Option<Digest>> {
+async fn same_content(
+    context: &Context,
+    service: &Service,
+    built: &BuiltImage,
+    recipe: &str,
+) -> Result<Option<Digest>> {
     let Some(top) = context.registry.head(&service.repository, &latest()).await? else { return Ok(None) };
-    let held = context.registry.resolve(&service.repository, &Reference::Tag(latest())).await;
+    let held = context.registry.resolve(&service.repository, &Reference::Digest(top.clone())).await;
     // An image under `latest` that cannot be used, for example of another platform, is simply not the same.
-    let same = held
-        .ok()
-        .flatten()
-        .is_some_and(|held| held.diff_ids == built.diff_ids && essential(&held.config) == essential(&built.config));
+    let same = held.ok().flatten().is_some_and(|held| {
+        held.diff_ids == built.diff_ids
+            && essential(&held.config) == essential(&built.config)
+            && held.labels.get(RECIPE_LABEL).is_some_and(|label| label == recipe)
+    });
     Ok(same.then_some(top))
 }
 
@@ -147,13 +173,40 @@ async fn push(context: &Context, daemon: &Docker, service: &Service, built: &Bui
         .await
 }
 
-/// What the registry holds under `tag`, read back and hashed.
-async fn prove(context: &Context, service: &Service, tag: &Tag) -> Result<Image> {
-    let image = context.registry.resolve(&service.repository, &Reference::Tag(tag.clone())).await?;
-    image.ok_or_else(|| {
-        Error::refused(format!("{}:{tag} was pushed, but the registry does not have it", service.repository))
-            .hint("look at the registry's own log; then run the same command again")
-    })
+/// What the registry holds under `digest`, read back and hashed, and compared with what was built.
+async fn prove(context: &Context, service: &Service, digest: &Digest, built: &BuiltImage) -> Result<Image> {
+    let image = context.registry.resolve(&service.repository, &Reference::Digest(digest.clone())).await?;
+    match image {
+        Some(image) if image.diff_ids == built.diff_ids => Ok(image),
+        Some(_) => {
+            Err(Error::refused(format!("{} holds other layers under {digest} than were built", service.repository))
+                .hint("look at the registry's storage and at any proxy before it"))
+        }
+        None => {
+            Err(Error::refused(format!("{} was pushed, but the registry does not have {digest}", service.repository))
+                .hint("look at the registry's own log; then run the same command again"))
+        }
+    }
+}
+
+/// A tag that somebody took since it was looked at is not moved.
+async fn untaken(context: &Context, service: &Service, tag: &Tag) -> Result<()> {
+    match context.registry.head(&service.repository, tag).await? {
+        None => Ok(()),
+        Some(digest) => {
+            Err(Error::refused(format!("{}:{tag} was pushed by somebody else meanwhile", service.repository))
+                .detail(format!("it names {digest} now"))
+                .hint("run the same command again: it uses that image, or finds another tag"))
+        }
+    }
+}
+
+/// An image that is only taken is held as well as the login allows: it may belong to somebody else.
+async fn hold(context: &Context, service: &ServiceName, image: &PinnedImage) {
+    if let Err(error) = context.registry.hold(&image.repository, &image.digest).await {
+        let why = std::iter::once(error.message.clone()).chain(error.causes()).collect::<Vec<_>>().join(": ");
+        context.events.warn(service.as_str(), format!("it is lost when its tags move away: {why}"));
+    }
 }
 
 fn latest() -> Tag {

@@ -72,7 +72,7 @@ async fn create(context: &Context, job: &Object) -> Result<Value> {
             context.events.send(Event::ObjectApplied { object: job.key(), outcome: applied.outcome });
             Ok(applied.value)
         }
-        Err(error) => Err(apply::refused(job, error).with_kind(Kind::Stranded)),
+        Err(error) => Err(apply::refused(job, error)),
     }
 }
 

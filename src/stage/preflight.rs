@@ -74,6 +74,7 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
 async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<()> {
     context.cluster.check().await?;
     let rendered = drafts::pin(context, draft.clone(), &provisional(context, survey)).await?;
+    rendered.waves(&context.config.order)?;
     let (rights, needs, accepted) = tokio::join!(
         rights(context, &rendered),
         provided(context, rendered.needs()),

@@ -40,7 +40,10 @@ pub async fn settle(context: &Context, watches: &mut Watches, applied: &[Applied
     let mut by_namespace: BTreeMap<String, Vec<Expectation>> = BTreeMap::new();
     for object in applied.iter().filter(|object| is_workload(&object.key)) {
         let namespace = object.key.namespace.clone().unwrap_or_default();
-        by_namespace.entry(namespace).or_default().extend(Expectation::of(&object.value));
+        let expectation = Expectation::of(&object.value).ok_or_else(|| {
+            Error::new(Kind::Unknown, format!("the API server answered no whole object for {}", object.key))
+        })?;
+        by_namespace.entry(namespace).or_default().push(expectation);
     }
     let started = Instant::now();
     for (namespace, expected) in by_namespace {
@@ -77,8 +80,14 @@ async fn in_namespace(
                     say(context, &mut said, &expectation.key, why);
                     still.push(expectation);
                 }
-                Verdict::Superseded(why) => return Err(superseded(&expectation.key, &why)),
-                Verdict::Failed(why) => return Err(failed(&expectation.key, &why)),
+                Verdict::Superseded(why) => {
+                    tell(context, &expectation.key);
+                    return Err(superseded(&expectation.key, &why));
+                }
+                Verdict::Failed(why) => {
+                    tell(context, &expectation.key);
+                    return Err(failed(&expectation.key, &why));
+                }
             }
         }
         waiting = still;
@@ -86,6 +95,9 @@ async fn in_namespace(
             return Ok(());
         }
         if timeout_at(started + limit, watch.changed()).await.is_err() {
+            for expectation in &waiting {
+                tell(context, &expectation.key);
+            }
             return Err(late(&waiting, &said, limit, watch.trouble()));
         }
     }
@@ -96,6 +108,10 @@ fn say(context: &Context, said: &mut BTreeMap<ObjectKey, String>, key: &ObjectKe
         context.events.progress(Progress::Waiting { object: key.clone(), why: why.clone() });
         said.insert(key.clone(), why);
     }
+}
+
+fn tell(context: &Context, key: &ObjectKey) {
+    context.events.send(Event::Failed { subject: key.name.clone(), message: "did not settle".into() });
 }
 
 fn superseded(key: &ObjectKey, why: &str) -> Error {

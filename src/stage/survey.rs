@@ -13,7 +13,7 @@ use crate::manifest::rendered::JOB_LABEL;
 use crate::manifest::{Draft, images};
 use crate::model::{ImageRef, Invalid, ObjectKey, PinnedImage, Repository, ServiceName, Tag};
 use crate::plan::intent::{self, Available, Found, Intent, Taken};
-use crate::plan::naming::{self, Naming, RECIPE_LABEL, Source};
+use crate::plan::naming::{self, Naming, RECIPE_LABEL, RELEASE_LABEL, Source};
 use crate::plan::request::Request;
 use crate::registry::Reference;
 use crate::stage::Context;
@@ -128,15 +128,22 @@ async fn find_release(context: &Context, repository: &Repository, release: &Tag)
         }
     }
     let tags = context.registry.tags(repository).await?;
-    let of_family: Vec<&Tag> = tags.iter().filter(|tag| naming::release_of(tag) == Some(family.as_str())).collect();
-    match of_family[..] {
-        [] => Ok(Err(not_there(repository, release, &tags))),
-        [only] => {
-            let found = find(context, repository, only).await?;
-            Ok(found.map(|found| taken(found, only.clone(), release)).ok_or_else(|| format!("{only} is gone")))
-        }
+    let mut of_family = Vec::new();
+    for tag in tags.iter().filter(|tag| naming::release_of(tag) == Some(family.as_str())) {
+        // A tag of this form without our label is somebody else's.
+        let found = find(context, repository, tag).await?.filter(|found| found.recipe.is_some());
+        of_family.extend(found.map(|found| (tag.clone(), found)));
+    }
+    let labelled = |(_, found): &(Tag, Found)| found.release.as_deref() == Some(family.as_str());
+    if of_family.iter().any(labelled) {
+        // An image that was reused has the label of the release for which it was built.
+        of_family.retain(labelled);
+    }
+    match of_family.len() {
+        0 => Ok(Err(not_there(repository, release, &tags))),
+        1 => Ok(Ok(of_family.remove(0)).map(|(tag, found)| taken(found, tag, release))),
         _ => {
-            let names: Vec<&str> = of_family.iter().map(|tag| tag.as_str()).collect();
+            let names: Vec<&str> = of_family.iter().map(|(tag, _)| tag.as_str()).collect();
             Ok(Err(format!("{repository} holds several images of {release}; name one: {}", names.join(", "))))
         }
     }
@@ -161,6 +168,7 @@ async fn find(context: &Context, repository: &Repository, tag: &Tag) -> Result<O
     Ok(image.map(|image| Found {
         image: PinnedImage { repository: repository.clone(), digest: image.digest },
         recipe: image.labels.get(RECIPE_LABEL).cloned(),
+        release: image.labels.get(RELEASE_LABEL).cloned(),
     }))
 }
 

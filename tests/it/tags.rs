@@ -27,7 +27,7 @@ fn without_building_it_uses_the_revision_or_what_runs_and_no_mixture() {
     project.hdeploy(&["all"]).exits(0);
     project.hdeploy(&["--skip-build"]).exits(0).says("the registry has it");
 
-    // The product moves on without a build: only the other repository's image is current.
+    // The product moves on without a build: no image is of the new release.
     project.edit("product/www/index.html", "one", "two");
     project.commit("product");
     project.hdeploy(&["--skip-build"]).exits(0).says("the live pods run it");
