@@ -1,12 +1,17 @@
 //! The story of a deploy, from top to bottom.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::error::Result;
-use crate::event::{Applied, Event, Stage, Target};
-use crate::manifest::{Rendered, WaveKind};
+use crate::event::{Applied, Event, Events, Stage, Target};
+use crate::manifest::{Object, Rendered, WaveKind};
+use crate::model::{Digest, PinnedImage, ServiceName};
 use crate::plan::request::Request;
+use crate::registry::Registry;
 use crate::stage::apply::AppliedObject;
+use crate::stage::catalogue::{Catalogue, Release};
 use crate::stage::{self, Context};
 
 /// How long the API server may take to serve a kind whose definition it has accepted.
@@ -20,8 +25,8 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     let mut run = Run::start(context);
 
     run.begin(Stage::Preflight);
-    let draft = stage::draft::read(context, request)?;
-    let release = stage::survey::release(context, request).await?;
+    let draft = stage::draft::read(&context.config, &context.events, request)?;
+    let release = Release::name(&context.config, request).await?;
     context.events.send(Event::RunStarted { target: target(context), release: release.tag.to_string() });
     let survey = stage::survey::survey(context, request, &draft, release).await?;
     let daemon = stage::preflight::check(context, request, &survey, &draft).await?;
@@ -42,6 +47,40 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
 
     run.finish(survey.release.tag.to_string(), images);
     Ok(())
+}
+
+/// The objects that a deploy would send, in that order, found out without a daemon and without a cluster. Images whose
+/// digests are not `given` are those that the registry has.
+///
+/// # Errors
+/// When the manifests are wrong, or the registry lacks an image.
+pub async fn render(
+    config: &Config,
+    events: &Events,
+    registry: &Registry,
+    request: &Request,
+    given: &BTreeMap<ServiceName, Digest>,
+) -> Result<Vec<Object>> {
+    stage::draft::known_services(config, given.keys())?;
+    let draft = stage::draft::read(config, events, request)?;
+    let catalogue = Catalogue::new(config, registry);
+    let (named, asked): (BTreeSet<_>, BTreeSet<_>) =
+        draft.references().into_keys().partition(|service| given.contains_key(service));
+    let mut images = catalogue.images(request, &asked).await?;
+    for service in named {
+        let (repository, digest) = (catalogue.service(&service).repository.clone(), given[&service].clone());
+        images.insert(service, PinnedImage { repository, digest });
+    }
+
+    let mut rendered = draft.pin(&images)?;
+    for key in rendered.of_unknown_scope() {
+        events.warn(
+            key.to_string(),
+            "names no namespace, and only the cluster knows whether its kind has one: taken as if it has",
+        );
+    }
+    rendered.complete(&config.namespace, |_| Some(true));
+    Ok(rendered.waves(&config.order)?.into_iter().flat_map(|wave| wave.objects).collect())
 }
 
 /// Applies wave after wave; each is settled before the next begins.

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
 
 /// What stands where a secret stood.
 pub const MASK: &str = "•••••";
@@ -72,6 +73,29 @@ impl Redactor {
         }
         if known.patterns.len() > before {
             known.matcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&known.patterns).ok();
+        }
+    }
+
+    /// `object` as it may be shown: the values of a Secret and every known value are masked.
+    pub fn object(&self, object: &Value) -> Value {
+        let mut shown = object.clone();
+        if shown["kind"] == "Secret" {
+            for field in ["data", "stringData"] {
+                for value in shown.get_mut(field).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+                    *value = MASK.into();
+                }
+            }
+        }
+        self.texts(&mut shown);
+        shown
+    }
+
+    fn texts(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.mask(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.texts(item)),
+            Value::Object(map) => map.values_mut().for_each(|value| self.texts(value)),
+            _ => {}
         }
     }
 

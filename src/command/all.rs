@@ -1,40 +1,36 @@
 //! `hdeploy all`: build what changed, push it, apply everything, wait.
 
-use std::env;
 use std::sync::Arc;
 
 use crate::cli::{CommonArgs, DeployArgs};
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::command::Setup;
 use crate::engine;
 use crate::error::{Error, Kind, Result};
-use crate::event::Events;
 use crate::plan::request::Request;
 use crate::redact::Redactor;
-use crate::registry::Registry;
 use crate::stage::{Context, Wrote};
-use crate::ui::{self, View};
+use crate::ui::View;
 
 /// Runs the verb.
 ///
 /// # Errors
 /// As [`engine::deploy`]; also when the configuration or the kubeconfig cannot be used.
 pub async fn run(common: CommonArgs, arguments: DeployArgs, redactor: Redactor) -> Result<()> {
-    let here = env::current_dir().map_err(|error| Error::refused("there is no working directory").because(error))?;
-    let config = Arc::new(Config::load(common.config.as_deref(), &here, &redactor)?);
-    let cluster = Cluster::connect(common.context.as_deref(), config.context.as_deref()).await?;
-    let registry = Registry::new(&config.registry, &redactor)?;
-
-    let (events, messages) = Events::channel(redactor);
     let view = if common.plain { View::Lines } else { View::Auto };
-    let display = tokio::spawn(ui::run(messages, view));
-
-    let context = Context { config, events, registry, cluster, wrote: Wrote::default() };
+    let setup = Setup::open(&common, view, &redactor)?;
+    let cluster = Cluster::connect(common.context.as_deref(), setup.config.context.as_deref()).await?;
+    let context = Context {
+        config: Arc::clone(&setup.config),
+        events: setup.events.clone(),
+        registry: setup.registry.clone(),
+        cluster,
+        wrote: Wrote::default(),
+    };
     let outcome = until_interrupted(&context, &request(arguments)).await;
     let outcome = outcome.map_err(|error| context.wrote.classify(error));
-    // The display ends when the last sender is gone.
     drop(context);
-    let _ = display.await;
+    setup.close().await;
     outcome
 }
 

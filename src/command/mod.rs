@@ -1,15 +1,22 @@
 //! The verbs: each chooses what is asked for and who watches, then runs the engine.
 
 pub mod all;
+pub mod render;
 
+use std::env;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
+use tokio::task::JoinHandle;
 
-use crate::cli::{Cli, Command, DeployArgs};
+use crate::cli::{Cli, Command, CommonArgs, DeployArgs};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::event::Events;
 use crate::redact::Redactor;
-use crate::ui;
+use crate::registry::Registry;
+use crate::ui::{self, View};
 
 /// Parses the command line, does what it asks for and says how it went.
 pub fn run() -> ExitCode {
@@ -38,9 +45,12 @@ fn dispatch(cli: Cli, redactor: &Redactor) -> Result<()> {
     let bare = cli.deploy == DeployArgs::default();
     let arguments = match cli.command {
         Some(Command::All(arguments)) if bare => arguments,
+        Some(Command::Render(arguments)) if bare => {
+            return block_on(render::run(cli.common, arguments, redactor.clone()));
+        }
         Some(_) => {
             return Err(Error::refused("options of a deploy stand before the verb")
-                .hint("write them behind it: hdeploy all --skip-build"));
+                .hint("write them behind it, as in: hdeploy all --skip-build"));
         }
         None if cli.deploy.skip_build || cli.deploy.tag.is_some() => cli.deploy,
         None if bare => {
@@ -53,6 +63,34 @@ fn dispatch(cli: Cli, redactor: &Redactor) -> Result<()> {
         }
     };
     block_on(all::run(cli.common, arguments, redactor.clone()))
+}
+
+/// What a verb works with, as far as it is known without a cluster.
+struct Setup {
+    config: Arc<Config>,
+    registry: Registry,
+    events: Events,
+    display: JoinHandle<()>,
+}
+
+impl Setup {
+    /// Reads the configuration and starts the display.
+    fn open(common: &CommonArgs, view: View, redactor: &Redactor) -> Result<Self> {
+        let here =
+            env::current_dir().map_err(|error| Error::refused("there is no working directory").because(error))?;
+        let config = Arc::new(Config::load(common.config.as_deref(), &here, redactor)?);
+        let registry = Registry::new(&config.registry, redactor)?;
+        let (events, messages) = Events::channel(redactor.clone());
+        let display = tokio::spawn(ui::run(messages, view));
+        Ok(Self { config, registry, events, display })
+    }
+
+    /// Waits until everything is said. Whoever got a sender of the events must have dropped it.
+    async fn close(self) {
+        drop(self.events);
+        // A display that panicked has said so.
+        let _ = self.display.await;
+    }
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod rendered;
 mod scalar;
 mod substitute;
 pub mod wave;
+pub mod write;
 mod yaml;
 
 use std::fmt;

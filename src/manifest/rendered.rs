@@ -46,6 +46,23 @@ impl Rendered {
                 name_after_content(&mut object.value);
             }
         }
+        self.leave_scaled_replicas();
+    }
+
+    /// Whether an object lies in a namespace that only the cluster could tell: neither the manifest names one nor is
+    /// its kind known here.
+    pub fn of_unknown_scope(&self) -> Vec<ObjectKey> {
+        self.keys().into_iter().filter(|key| key.namespace.is_none() && is_namespaced(key).is_none()).collect()
+    }
+
+    /// Replicas that an autoscaler sets are not sent.
+    fn leave_scaled_replicas(&mut self) {
+        let scaled: Vec<bool> = self.objects.iter().map(|o| self.minimum_replicas(&o.key()).is_some()).collect();
+        for (object, _) in self.objects.iter_mut().zip(scaled).filter(|(_, scaled)| *scaled) {
+            if let Some(spec) = object.value.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.shift_remove("replicas");
+            }
+        }
     }
 
     /// The waves in which the objects are applied.

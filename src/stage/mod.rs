@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod build;
+pub mod catalogue;
 pub mod draft;
 pub mod gate;
 pub mod preflight;

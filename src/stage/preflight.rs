@@ -42,16 +42,7 @@ pub async fn check(context: &Context, request: &Request, survey: &Survey, draft:
     });
     errors.extend(registry.err());
     errors.extend(cluster.err());
-    all(errors).map(|()| daemon)
-}
-
-/// Nothing, the one error, or one that holds them all.
-fn all(mut errors: Vec<Error>) -> Result<()> {
-    match errors.len() {
-        0 => Ok(()),
-        1 => Err(errors.remove(0)),
-        count => Err(Error::several(Kind::Refused, format!("{count} things stand in the way"), errors)),
-    }
+    Error::all(errors).map(|()| daemon)
 }
 
 async fn daemon(builds: &[&Service]) -> Result<Option<Docker>> {
@@ -80,7 +71,7 @@ async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &
         provided(context, rendered.needs()),
         dry_run(context, request, &rendered)
     );
-    all([rights.err(), needs.err(), accepted.err()].into_iter().flatten().collect())
+    Error::all([rights.err(), needs.err(), accepted.err()].into_iter().flatten().collect())
 }
 
 /// Images as far as they are known; a digest that cannot exist stands for what is still to be built.

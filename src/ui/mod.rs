@@ -8,6 +8,7 @@
 
 mod failure;
 mod lines;
+mod objects;
 mod output;
 mod screen;
 mod summary;
@@ -19,6 +20,7 @@ use std::env;
 use crate::event::Messages;
 
 pub use failure::{panic_hook, report_error};
+pub use objects::{Format, print_objects};
 pub use text::duration;
 
 /// How a run is shown.

@@ -8,6 +8,7 @@ mod deploy;
 mod images;
 mod refusals;
 mod registries;
+mod render;
 mod stack;
 mod support;
 mod tags;
