@@ -9,6 +9,7 @@ mod images;
 mod refusals;
 mod registries;
 mod render;
+mod second_product;
 mod stack;
 mod support;
 mod tags;

@@ -47,15 +47,7 @@ fn a_registry_with_basic_auth_and_its_own_authority_serves_a_product_without_git
     project.edit(file, "  plainHttp: true\n", "");
     let password = get("SANDBOX_PLAIN_REGISTRY_PASSWORD");
     project.kubectl(&["delete", "secret", "pull"]);
-    project.kubectl(&[
-        "create",
-        "secret",
-        "docker-registry",
-        "pull",
-        &format!("--docker-server={server}"),
-        "--docker-username=plain",
-        &format!("--docker-password={password}"),
-    ]);
+    project.pull_secret("pull", &server, "plain", &password);
     let deploy = |arguments: &[&str]| project.hdeploy_with(arguments, &[("SHOP_PASSWORD", &password)]);
 
     deploy(&["all"]).exits(4).says("lies in no git repository").says("--tag NAME");

@@ -89,16 +89,24 @@ impl Project {
     }
 
     fn namespace(&mut self) {
+        self.make_namespace();
+        let Sandbox { registry, user, password, .. } = &self.sandbox;
+        self.pull_secret("pull", registry, user, password);
+    }
+
+    /// Makes the namespace.
+    pub fn make_namespace(&mut self) {
         self.delete_in_the_end();
         kubectl(&["create", "namespace", &self.name]);
-        let Sandbox { registry, user, password, .. } = &self.sandbox;
-        kubectl(&[
-            "-n",
-            &self.name,
+    }
+
+    /// Makes a Secret with credentials of a registry.
+    pub fn pull_secret(&self, name: &str, registry: &str, user: &str, password: &str) {
+        self.kubectl(&[
             "create",
             "secret",
             "docker-registry",
-            "pull",
+            name,
             &format!("--docker-server={registry}"),
             &format!("--docker-username={user}"),
             &format!("--docker-password={password}"),
@@ -120,6 +128,19 @@ impl Project {
         let path = self.path(inside);
         fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
         fs::write(path, text).expect("a file");
+    }
+
+    /// Copies a folder, each text through `change`.
+    pub fn copy(&self, from: &Path, to: &str, change: &dyn Fn(&str) -> String) {
+        for entry in fs::read_dir(from).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let inside = format!("{to}/{}", path.file_name().expect("a name").to_string_lossy());
+            if path.is_dir() {
+                self.copy(&path, &inside, change);
+            } else {
+                self.write(&inside, &change(&fs::read_to_string(&path).expect("a text")));
+            }
+        }
     }
 
     /// Replaces text in a file.
