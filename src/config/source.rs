@@ -16,6 +16,13 @@ pub(super) struct Place {
     pub width: usize,
 }
 
+impl Place {
+    /// Where `file` begins.
+    pub fn start(file: usize) -> Self {
+        Self { file, line: 1, column: 1, width: 1 }
+    }
+}
+
 #[derive(Debug)]
 struct Source {
     path: PathBuf,

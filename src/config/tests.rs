@@ -243,6 +243,15 @@ fn bytes_that_are_no_text_are_a_finding() {
     assert!(error.details[0].starts_with("deploy-k3s/config.yaml:2:1: this line is not UTF-8"), "{:?}", error.details);
 }
 
+#[test]
+fn what_is_no_yaml_is_the_only_finding() {
+    let product = Product::new();
+    let findings = product.findings("a: [1\nb: 2\n");
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(product.findings("").iter().any(|finding| finding.contains("namespace is missing")));
+    assert!(product.findings("# nothing yet\n").iter().any(|finding| finding.contains("services is missing")));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

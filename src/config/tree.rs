@@ -80,7 +80,7 @@ pub(super) fn parse(text: &str, file: usize, sources: &Sources) -> Option<Node> 
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { parser: Parser::new_from_str(text), file, sources, anchors: HashMap::new(), nodes: 0 };
     match reader.document() {
-        Ok(root) => root,
+        Ok(root) => Some(root.unwrap_or_else(|| Node { place: Place::start(file), value: Yaml::Map(Vec::new()) })),
         Err((place, message)) => {
             sources.report(place, message);
             None

@@ -54,6 +54,19 @@ fn await_metric(query: &str, least: f64) {
 }
 
 #[test]
+fn the_example_is_refused_as_long_as_its_own_values_stand() {
+    let project = Project::empty("example");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    project.copy(&root.join("deploy-k3s"), "deploy-k3s", &str::to_owned);
+    let example = std::fs::read_to_string(root.join("deploy-k3s/config.yaml.example")).expect("the example");
+    project.write("deploy-k3s/config.yaml", &example);
+    project.hdeploy(&["all"]).exits(4).says("registry-password does not exist");
+    project.write("deploy-k3s/registry-password", "made-up-password");
+    let outcome = project.hdeploy(&["all"]).exits(4).says("6 findings").says("next: ");
+    outcome.says("DB_HOST still has the placeholder \"ep-example\"").says("APNS_TEAM_ID");
+}
+
+#[test]
 fn the_reference_stack_runs_and_its_metrics_arrive() {
     let project = stack();
     let configuration = ["all", "--config", "deploy-k3s/sandbox.yaml"];
