@@ -3,6 +3,8 @@
 //! An [`Event`] is an outcome and is never lost. A [`Progress`] is a state on the way and may be dropped when the
 //! display is slower than the work.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -266,6 +268,7 @@ pub enum Message {
 pub struct Events {
     sender: mpsc::UnboundedSender<Message>,
     redactor: Redactor,
+    warned: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
 /// The receiving end, for exactly one display.
@@ -275,7 +278,7 @@ impl Events {
     /// A channel whose sender masks what `redactor` knows.
     pub fn channel(redactor: Redactor) -> (Self, Messages) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender, redactor }, receiver)
+        (Self { sender, redactor, warned: Arc::default() }, receiver)
     }
 
     /// Says what happened. A display that is gone is no reason to stop a deploy.
@@ -293,9 +296,13 @@ impl Events {
         let _ = self.sender.send(Message::Progress(masked));
     }
 
-    /// A [`Event::Warning`].
+    /// A [`Event::Warning`], unless the same was said before: what is asked twice is answered twice.
     pub fn warn(&self, subject: impl Into<String>, message: impl Into<String>) {
-        self.send(Event::Warning { subject: subject.into(), message: message.into() });
+        let (subject, message) = (subject.into(), message.into());
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.insert((subject.clone(), message.clone())) {
+            self.send(Event::Warning { subject, message });
+        }
     }
 
     /// A [`Event::Note`].

@@ -14,8 +14,9 @@ use super::discovery::Kinds;
 use super::request::{Failure, get};
 use crate::error::{Error, Result};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+const VIEW: &str = "kubectl config view --minify shows what it consists of";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A Kubernetes cluster. Clones share the connection, the credentials and what was discovered.
@@ -52,7 +53,7 @@ impl Cluster {
         let (name, config) = configuration(context, expected).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = client(config)
-            .map_err(|e| Error::refused(format!("cannot prepare the connection to {server}")).because(e))?;
+            .map_err(|e| Error::refused(format!("cannot prepare the connection to {server}")).because(e).hint(VIEW))?;
         let inner = Inner { context: name, server, client: RwLock::new(client), kinds: RwLock::new(None) };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -67,7 +68,7 @@ impl Cluster {
         &self.inner.server
     }
 
-    /// Asks the API server for its version, once, and waits at most five seconds.
+    /// Asks the API server for its version, once, and waits at most four seconds.
     ///
     /// # Errors
     /// Not reachable, a certificate that cannot be trusted, or credentials that are refused.
@@ -120,11 +121,9 @@ async fn configuration(context: Option<&str>, expected: Option<&str>) -> Result<
     };
     let name = choose(&kubeconfig, context, expected)?;
     let options = KubeConfigOptions { context: Some(name.clone()), ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| {
-        Error::refused(format!("the kubeconfig's context {name} cannot be used"))
-            .because(e)
-            .hint("kubectl config view --minify shows what it consists of")
-    })?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|e| Error::refused(format!("the kubeconfig's context {name} cannot be used")).because(e).hint(VIEW))?;
     Ok((Some(name), config))
 }
 

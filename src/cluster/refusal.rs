@@ -225,6 +225,7 @@ impl Refusal {
                 "delete it yourself if it may be made anew: kubectl delete {} {}{place}",
                 object.kind, object.name
             )),
+            Self::Malformed(_) => Some(format!("see what it may hold: kubectl explain {}", explained(object))),
             Self::Forbidden(_) => Some(format!("kubectl auth can-i --list{place}")),
             Self::NoNamespace(name) => Some(format!("kubectl create namespace {name}")),
             Self::UnknownKind => Some(format!("kubectl api-resources | grep {}", object.kind)),
@@ -232,6 +233,12 @@ impl Refusal {
             _ => None,
         }
     }
+}
+
+/// The argument of `kubectl explain` that shows the fields of an object of this kind.
+fn explained(object: &ObjectKey) -> String {
+    let deeper = if matches!(object.kind.as_str(), "ConfigMap" | "Secret") { "" } else { ".spec" };
+    format!("{}{deeper} --api-version {}", object.kind.to_lowercase(), object.api_version)
 }
 
 #[cfg(test)]

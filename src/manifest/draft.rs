@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::rendered::Rendered;
-use super::{Object, Source, images, is_namespaced, lint, normal, patch, substitute, wave};
+use super::{Object, Source, images, is_namespaced, lint, normal, patch, read, substitute, wave};
 use crate::config::{Config, Substitution};
 use crate::error::{Error, Result};
 use crate::model::{ImageRef, ObjectKey, PinnedImage, ServiceName};
@@ -64,7 +64,7 @@ impl Draft {
             draft.unused(config);
             return Ok(draft);
         }
-        Err(Error::refused("the manifests cannot be deployed").details(findings))
+        Err(Error::refused("the manifests cannot be deployed").details(findings).hint(read::READ_AGAIN))
     }
 
     /// The objects, with whatever the manifests say where images go.
@@ -224,7 +224,7 @@ fn config_map(config: &Config, objects: &mut Vec<Object>, findings: &mut Vec<Str
         "metadata": {"name": wanted.name, "namespace": config.namespace},
         "data": wanted.values,
     });
-    let file = super::read::shown(&config.file);
+    let file = read::shown(&config.file);
     objects.push(Object { value, source: Source { file, document: 1, line: 0 } });
 }
 

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::images::pod_specs;
+use super::quantity::is_quantity;
 use crate::model::ImageRef;
 
 /// Everything that is wrong in `object`, each as `path: why`.
@@ -19,18 +20,49 @@ pub fn lint(object: &Value, left_over: &[&str]) -> Vec<String> {
     for spec in pod_specs(object) {
         pod(spec, &mut findings);
     }
+    for claim in claims(object) {
+        quantities(&claim["spec"]["resources"], "spec.resources", &mut findings);
+    }
     if object["kind"] == "Service" {
         twice(&object["spec"]["ports"], "spec.ports", &["port", "protocol"], &mut findings);
     }
     findings
 }
 
+/// The object itself when it is a claim, and the claims that a StatefulSet makes.
+fn claims(object: &Value) -> impl Iterator<Item = &Value> {
+    let itself = (object["kind"] == "PersistentVolumeClaim").then_some(object);
+    itself.into_iter().chain(object["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten())
+}
+
+/// `requests` and `limits` of `resources`.
+fn quantities(resources: &Value, path: &str, findings: &mut Vec<String>) {
+    for field in ["requests", "limits"] {
+        for (name, value) in resources[field].as_object().into_iter().flatten() {
+            quantity(value, &format!("{path}.{field}.{name}"), findings);
+        }
+    }
+}
+
+fn quantity(value: &Value, path: &str, findings: &mut Vec<String>) {
+    if !is_quantity(value) {
+        findings.push(format!("{path}: {value} is no quantity; write 2, 0.5, 100m, 64Mi or 1Gi"));
+    }
+}
+
 fn pod(spec: &Value, findings: &mut Vec<String>) {
     twice(&spec["volumes"], "volumes", &["name"], findings);
+    for volume in spec["volumes"].as_array().into_iter().flatten() {
+        if let Some(limit) = volume["emptyDir"].get("sizeLimit") {
+            let name = volume["name"].as_str().unwrap_or("?");
+            quantity(limit, &format!("volumes[{name}].emptyDir.sizeLimit"), findings);
+        }
+    }
     for field in ["containers", "initContainers"] {
         twice(&spec[field], field, &["name"], findings);
         for container in spec[field].as_array().into_iter().flatten() {
             let name = container["name"].as_str().unwrap_or("?");
+            quantities(&container["resources"], &format!("{field}[{name}].resources"), findings);
             for (list, keys) in [
                 ("env", &["name"][..]),
                 ("ports", &["containerPort", "protocol"]),
@@ -127,6 +159,31 @@ mod tests {
         let findings = lint(&object, &[]);
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert_eq!(findings[0], "containers[api].env: A stands here twice, as entries 0 and 2");
+    }
+
+    #[test]
+    fn quantities_are_checked_wherever_they_stand() {
+        let resources = json!({"requests": {"cpu": "5mm"}, "limits": {"memory": "64Mi"}});
+        let deployment = json!({"kind": "Deployment", "spec": {"template": {"spec": {
+            "initContainers": [{"name": "first", "resources": resources}],
+            "containers": [{"name": "api", "resources": {"limits": {"memory": "64MB"}}}],
+            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "lots"}}, {"name": "none", "emptyDir": {}}]}}}});
+        let paths = |object: &Value| -> Vec<String> {
+            lint(object, &[]).iter().filter_map(|finding| Some(finding.split_once(": ")?.0.to_owned())).collect()
+        };
+        assert_eq!(
+            paths(&deployment),
+            [
+                "volumes[tmp].emptyDir.sizeLimit",
+                "containers[api].resources.limits.memory",
+                "initContainers[first].resources.requests.cpu"
+            ]
+        );
+        let claim = json!({"spec": {"resources": {"requests": {"storage": "5G i"}}}});
+        let set = json!({"kind": "StatefulSet", "spec": {"volumeClaimTemplates": [claim]}});
+        assert_eq!(paths(&set), ["spec.resources.requests.storage"]);
+        let claim = json!({"kind": "PersistentVolumeClaim", "spec": claim["spec"]});
+        assert_eq!(paths(&claim), ["spec.resources.requests.storage"]);
     }
 
     #[test]

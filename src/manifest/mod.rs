@@ -6,6 +6,8 @@ mod lint;
 pub mod needs;
 mod normal;
 mod patch;
+pub mod pod_security;
+mod quantity;
 pub mod read;
 pub mod rendered;
 mod scalar;

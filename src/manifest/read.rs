@@ -12,6 +12,9 @@ use super::{Object, Source};
 use crate::error::{Error, Result};
 use crate::model::ObjectKey;
 
+/// What to do about findings.
+pub(super) const READ_AGAIN: &str = "mend it; hdeploy render reads it again and changes nothing";
+
 /// Larger than any manifest, smaller than what hurts.
 const LARGEST: u64 = 32 << 20;
 
@@ -35,9 +38,10 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Object>> {
         (true, false) => Ok(objects),
         (true, true) => {
             let places: Vec<String> = paths.iter().map(|path| shown(path).display().to_string()).collect();
-            Err(Error::refused(format!("there is no manifest in {}", places.join(", "))))
+            Err(Error::refused(format!("there is no manifest in {}", places.join(", ")))
+                .hint("`manifests` of the configuration names folders and files"))
         }
-        (false, _) => Err(Error::refused("the manifests cannot be used").details(findings)),
+        (false, _) => Err(Error::refused("the manifests cannot be used").details(findings).hint(READ_AGAIN)),
     }
 }
 

@@ -30,7 +30,7 @@ use session::Session;
 use transport::Answer;
 
 /// How long the proof of the right to push may take, and then its cancelling: together less than five seconds.
-const PROOF: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(4);
 const CANCEL: Duration = Duration::from_millis(800);
 
 /// How a manifest is named.
@@ -74,14 +74,24 @@ impl Registry {
         Ok(Self { session: Arc::new(Session::new(config, redactor)?) })
     }
 
+    /// Whether the registry of the configuration is there: asked without credentials, and within four seconds.
+    ///
+    /// # Errors
+    /// No answer, a certificate that is not trusted, or something else that answers.
+    pub async fn check(&self) -> Result<()> {
+        let answer = timeout(PATIENCE, self.session.ask_base()).await;
+        let answer = answer.map_err(|_| trouble::silent(self.session.server(), PATIENCE))??;
+        if answer.is_of_a_registry() { Ok(()) } else { Err(trouble::no_registry(self.session.server(), &answer)) }
+    }
+
     /// Proves that this login may push to `repository`, by starting an upload and cancelling it. Takes less than five
     /// seconds, whatever the registry does.
     ///
     /// # Errors
     /// Wrong password, no right to push, no such owner, no registry there: each in its own words.
     pub async fn prove_push(&self, repository: &Repository) -> Result<()> {
-        let started = timeout(PROOF, self.start_upload(repository)).await;
-        let place = started.map_err(|_| trouble::silent(&repository.registry, PROOF))??;
+        let started = timeout(PATIENCE, self.start_upload(repository)).await;
+        let place = started.map_err(|_| trouble::silent(&repository.registry, PATIENCE))??;
         if let Some(place) = place {
             // Best effort: registries drop unfinished uploads by themselves.
             let _ = timeout(CANCEL, self.session.send_to(Method::DELETE, repository, place)).await;
@@ -100,7 +110,7 @@ impl Registry {
         // The same refusal may mean several things; what the registry says of itself tells them apart.
         let base = self.session.send(Method::GET, repository, "", None).await?;
         Err(match answer.status {
-            _ if !base.is_of_a_registry() => trouble::no_registry(repository, &base),
+            _ if !base.is_of_a_registry() => trouble::no_registry(&repository.registry, &base),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if base.status == StatusCode::OK => {
                 trouble::may_not_push(repository, username, &answer)
             }

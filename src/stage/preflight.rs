@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
+use serde_json::Value;
 
-use crate::cluster::{ApplyError, ApplyOptions, Refusal};
+use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Refusal};
 use crate::config::Service;
 use crate::docker::Docker;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::needs::Need;
-use crate::manifest::{Draft, Rendered};
+use crate::manifest::{Draft, Object, Rendered, pod_security};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName};
 use crate::plan::intent::Intent;
 use crate::plan::request::Request;
@@ -20,6 +21,15 @@ use crate::stage::{Context, apply, draft as drafts};
 
 /// How many requests to the API server are under way at once.
 const CONCURRENT: usize = 12;
+
+/// Finds out whether registry and cluster are there at all.
+///
+/// # Errors
+/// Both, when neither is.
+pub async fn reach(context: &Context) -> Result<()> {
+    let (registry, cluster) = tokio::join!(context.registry.check(), context.cluster.check());
+    Error::all([registry.err(), cluster.err()].into_iter().flatten().collect())
+}
 
 /// Proves rights, daemon and cluster, and that the API server would accept the objects. Returns the daemon when
 /// something has to be built.
@@ -63,14 +73,23 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
 }
 
 async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<()> {
-    context.cluster.check().await?;
     let rendered = drafts::pin(context, draft.clone(), &provisional(context, survey)).await?;
     rendered.waves(&context.config.order)?;
-    let (rights, needs, accepted) = tokio::join!(
-        rights(context, &rendered),
-        provided(context, rendered.needs()),
-        dry_run(context, request, &rendered)
-    );
+    let namespaces = namespaces(context, &rendered).await;
+    Error::all(namespaces.iter().filter_map(|(name, live)| dying(name, live)).collect())?;
+    let rights = rights(context, &rendered).await;
+    let all_rights = rights.is_ok();
+    let (needs, accepted) = tokio::join!(provided(context, rendered.needs()), async {
+        let asked = ask(context, request, &rendered).await;
+        // What is forbidden was told as a missing right already.
+        let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::Forbidden(_));
+        judge(
+            context,
+            &rendered,
+            &namespaces,
+            asked.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(told)),
+        )
+    });
     Error::all([rights.err(), needs.err(), accepted.err()].into_iter().flatten().collect())
 }
 
@@ -125,17 +144,37 @@ fn unmet(need: &Need, live: Option<&serde_json::Value>) -> Option<String> {
 /// Asks the API server whether it would accept every object, without writing. What lies in a namespace or is of a
 /// kind that this run creates cannot be asked yet.
 pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) -> Result<()> {
+    let asked = ask(context, request, rendered).await;
+    judge(context, rendered, &namespaces(context, rendered).await, asked)
+}
+
+type Asked<'a> = (&'a Object, Result<AppliedObject, ApplyError>);
+
+async fn ask<'a>(context: &Context, request: &Request, rendered: &'a Rendered) -> Vec<Asked<'a>> {
     let options = ApplyOptions { dry_run: true, force: request.force_conflicts };
-    let asked = stream::iter(rendered.objects())
+    stream::iter(rendered.objects())
         .map(|object| async move { (object, apply::send(context, rendered, object, options).await) })
         .buffered(CONCURRENT)
-        .collect::<Vec<_>>()
-        .await;
+        .collect()
+        .await
+}
+
+fn judge<'a>(
+    context: &Context,
+    rendered: &Rendered,
+    namespaces: &Namespaces,
+    asked: impl IntoIterator<Item = Asked<'a>>,
+) -> Result<()> {
     let mut errors = Vec::new();
     for (object, answer) in asked {
         match answer {
             Ok(applied) => {
-                for warning in applied.warnings {
+                let level = object.key().namespace.and_then(|name| enforced(&name, rendered, namespaces));
+                let level = level.as_deref();
+                let (refused, other): (Vec<_>, Vec<_>) =
+                    applied.warnings.into_iter().partition(|warning| pod_security::refuses(warning, level));
+                errors.extend(refused.into_iter().map(|warning| pods_refused(object, &warning)));
+                for warning in other {
                     context.events.warn(object.key().to_string(), warning);
                 }
             }
@@ -147,6 +186,47 @@ pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) 
         return Ok(());
     }
     Err(Error::several(Kind::Refused, "the API server would refuse objects", errors))
+}
+
+/// The namespaces of the objects by name, as they are now. One that is not there or may not be read is not in it.
+type Namespaces = BTreeMap<String, Value>;
+
+async fn namespaces(context: &Context, rendered: &Rendered) -> Namespaces {
+    let names: BTreeSet<String> = rendered.keys().into_iter().filter_map(|key| key.namespace).collect();
+    let live = join_all(names.into_iter().map(|name| async move {
+        let key = ObjectKey { api_version: "v1".into(), kind: "Namespace".into(), namespace: None, name };
+        let live = context.cluster.get(&key).await.ok().flatten()?;
+        Some((key.name, live))
+    }));
+    live.await.into_iter().flatten().collect()
+}
+
+/// A namespace that is being deleted takes nothing new, and what is changed in it is lost.
+fn dying(name: &str, live: &Value) -> Option<Error> {
+    live.pointer("/metadata/deletionTimestamp")?;
+    let conditions = live["status"]["conditions"].as_array().into_iter().flatten();
+    let holds = conditions.filter(|condition| condition["status"] == "True").filter_map(|c| c["message"].as_str());
+    Some(
+        Error::refused(format!("the namespace {name} is being deleted, so nothing can be deployed to it"))
+            .details(holds)
+            .hint(format!("wait until it is gone, or see what holds it: kubectl get namespace {name} -o yaml")),
+    )
+}
+
+/// The Pod Security level that the namespace `name` enforces: as the objects say, or else as it is now.
+fn enforced(name: &str, rendered: &Rendered, namespaces: &Namespaces) -> Option<String> {
+    let own = rendered.objects().iter().find(|object| object.kind() == "Namespace" && object.name() == name);
+    let level = |object: &Value| object["metadata"]["labels"][pod_security::ENFORCE].as_str().map(str::to_owned);
+    own.and_then(|object| level(&object.value)).or_else(|| level(namespaces.get(name)?))
+}
+
+fn pods_refused(object: &Object, warning: &str) -> Error {
+    Error::refused(format!(
+        "{}: {}: its pods would be refused by the namespace: {warning}",
+        object.source,
+        object.key()
+    ))
+    .hint("change the pod template, or the label pod-security.kubernetes.io/enforce of the namespace")
 }
 
 /// Whether the refusal is only that a namespace or kind is not there yet which this run brings.

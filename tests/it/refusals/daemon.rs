@@ -1,0 +1,99 @@
+//! The Docker daemon, and builds.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use super::{CONFIG, Refused};
+use crate::support::Project;
+
+#[test]
+fn a_daemon_that_is_not_there() {
+    let project = Project::new("absent");
+    let words = ["no Docker daemon answers at unix:///nowhere/docker.sock", "DOCKER_HOST", "docker context ls"];
+    Refused::of(&project).with(&[("DOCKER_HOST", "unix:///nowhere/docker.sock")]).says(&words);
+}
+
+/// A fake: a daemon this old, or on Windows, cannot be had here. It answers the questions that tell: every daemon that
+/// speaks this API and runs Linux containers has BuildKit.
+fn daemon(socket: &Path, ping: &'static str, version: &'static str) {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            let mut reader = BufReader::new(connection.try_clone().expect("a second end"));
+            std::thread::spawn(move || {
+                loop {
+                    let mut request = String::new();
+                    while !request.ends_with("\r\n\r\n") {
+                        if reader.read_line(&mut request).unwrap_or(0) == 0 {
+                            return;
+                        }
+                    }
+                    let (headers, body) = if request.contains("/_ping") { (ping, "OK") } else { ("", version) };
+                    let length = body.len();
+                    let _ = write!(
+                        connection,
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+                    );
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_daemon_that_cannot_build_here() {
+    let project = Project::new("old");
+    for (name, ping, version, words) in [
+        (
+            "old",
+            "Api-Version: 1.30\r\nOstype: linux\r\n",
+            r#"{"Version": "17.06.0", "ApiVersion": "1.30", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"}"#,
+            &["is too old: version 17.06.0 with API 1.30", "API 1.39"][..],
+        ),
+        (
+            "windows",
+            "Api-Version: 1.43\r\nOstype: windows\r\nBuilder-Version: 1\r\n",
+            r#"{"Version": "24.0.0", "ApiVersion": "1.43", "MinAPIVersion": "1.24", "Os": "windows", "Arch": "amd64"}"#,
+            &["runs Windows containers", "Linux containers"],
+        ),
+    ] {
+        let socket = project.path(&format!("{name}.sock"));
+        daemon(&socket, ping, version);
+        let host = format!("unix://{}", socket.display());
+        Refused::of(&project).with(&[("DOCKER_HOST", &host)]).says(words).says(&host);
+    }
+}
+
+#[test]
+fn builds_that_cannot_begin_all_at_once() {
+    let project = Project::new("target");
+    project.edit(CONFIG, "target: job", "target: jobb");
+    project.edit(CONFIG, "context: ../../site, dockerfile: Dockerfile", "context: ../../site, dockerfile: Dockerfil");
+    Refused::of(&project).says(&["jobb", "api, job", "site/Dockerfil could not be read", "the context has Dockerfile"]);
+    project.edit(CONFIG, "../../site", "../../siteee");
+    Refused::of(&project).says(&["siteee is not there"]);
+}
+
+#[test]
+fn a_step_that_fails() {
+    let project = Project::new("step");
+    project.edit("site/Dockerfile", "RUN echo", "RUN cat /made-up-path && echo");
+    project.commit("site");
+    let outcome = project.hdeploy(&["all"]).exits(4).says("next: ");
+    outcome.says("site").says("Dockerfile:5").says("can't open '/made-up-path'");
+    assert_eq!(project.sandbox().writes(&project.name), Vec::<String>::new());
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    let project = Project::new("full");
+    // The one file system of a build step that is small.
+    let step = "RUN dd if=/dev/zero of=/dev/shm/file bs=1M count=100 && echo";
+    project.edit("site/Dockerfile", "RUN echo", step);
+    project.commit("site");
+    let outcome = project.hdeploy(&["all"]).exits(4);
+    outcome.says("No space left on device").says("docker system df");
+    assert_eq!(project.sandbox().writes(&project.name), Vec::<String>::new());
+}

@@ -1,0 +1,115 @@
+//! Manifests, and what the API server, the namespace and the pods would make of them.
+
+use super::{MANIFESTS, Refused};
+use crate::support::Project;
+
+fn api() -> String {
+    format!("{MANIFESTS}/api.yaml")
+}
+
+#[test]
+fn objects_that_the_api_server_would_refuse_all_at_once() {
+    let project = Project::new("objects");
+    project.edit(&api(), "replicas: 1", "replcas: 1");
+    project.edit(&format!("{MANIFESTS}/site.yaml"), "periodSeconds: 1", "periodSeconds: often");
+    project.write(
+        &format!("{MANIFESTS}/thing.yaml"),
+        "apiVersion: example.test/v1\nkind: Thing\nmetadata: {name: thing}\n",
+    );
+    Refused::of(&project).says(&[
+        "api.yaml:11",
+        ".spec.replcas: field not declared",
+        "kubectl explain deployment.spec --api-version apps/v1",
+        "site.yaml:11",
+        "periodSeconds",
+        "thing.yaml:1",
+        "its kind is not served by this cluster",
+        "kubectl api-resources | grep Thing",
+    ]);
+}
+
+#[test]
+fn manifests_that_nobody_can_mean() {
+    let project = Project::new("manifests");
+    project.edit(&api(), "  name: api\n  namespace", "  name: api\n  name: twice\n  namespace");
+    Refused::of(&project).says(&["api.yaml:5", "\"name\" stands here and in line 4"]);
+    project.edit(&api(), "  name: twice\n", "");
+
+    project.edit(
+        &api(),
+        "ports: [{name: http, containerPort: 8080}]",
+        "ports: [{containerPort: 8080}, {containerPort: 8080}]",
+    );
+    project.edit(&api(), "envFrom:", "env: [{name: TWICE, value: a}, {name: TWICE, value: b}]\n          envFrom:");
+    project.edit(&format!("{MANIFESTS}/site.yaml"), "cpu: 5m", "cpu: 5mm");
+    Refused::of(&project).says(&[
+        "api.yaml:11",
+        "env: TWICE stands here twice",
+        "ports: 8080/TCP stands here twice",
+        "site.yaml:11",
+        "containers[site].resources.requests.cpu: \"5mm\" is no quantity",
+    ]);
+
+    let project = Project::new("outside");
+    project.edit(&api(), &format!("namespace: {}", project.name), "namespace: elsewhere");
+    Refused::of(&project).says(&["elsewhere", "allowedNamespaces"]);
+
+    let project = Project::new("torn");
+    project.edit(&api(), "spec:\n  selector:", "spec:\n selector:\n  -");
+    Refused::of(&project).says(&["api.yaml:"]);
+}
+
+#[test]
+fn fields_that_somebody_else_owns() {
+    let project = Project::new("foreign");
+    project.hdeploy(&["all"]).exits(0);
+    project.kubectl(&["scale", "deployment", "site", "--replicas=2"]);
+    let replicas = || project.kubectl(&["get", "deployment", "site", "-o", "jsonpath={.spec.replicas}"]);
+    Refused::of(&project).says(&["site.yaml:11", ".spec.replicas", "kubectl", "--force-conflicts"]);
+    assert_eq!(replicas(), "2");
+    project.hdeploy(&["all", "--force-conflicts"]).exits(0);
+    assert_eq!(replicas(), "1");
+}
+
+#[test]
+fn a_change_of_what_cannot_change() {
+    let project = Project::new("immutable");
+    project.hdeploy(&["all"]).exits(0);
+    project.edit(&api(), "{app.kubernetes.io/name: api}", "{app.kubernetes.io/name: api, tier: front}");
+    Refused::of(&project).says(&["api.yaml:11", "spec.selector", "immutable", "kubectl delete"]);
+}
+
+#[test]
+fn pods_that_the_namespace_would_refuse() {
+    let project = Project::new("security");
+    let label = |level: &str| format!("pod-security.kubernetes.io/{level}");
+    project.kubectl(&["label", "namespace", &project.name, &label("enforce=restricted")]);
+    Refused::of(&project).says(&["api.yaml:11", "PodSecurity", "runAsNonRoot", "pod-security.kubernetes.io/enforce"]);
+
+    // A stricter level that is not enforced is worth a warning.
+    project.kubectl(&[
+        "label",
+        "--overwrite",
+        "namespace",
+        &project.name,
+        &label("enforce=baseline"),
+        &label("warn=restricted"),
+    ]);
+    project.hdeploy(&["all"]).exits(0).says("warning: would violate PodSecurity");
+}
+
+#[test]
+fn what_pods_need_and_nobody_provides() {
+    let project = Project::new("needs");
+    project.kubectl(&["delete", "secret", "pull"]);
+    project.kubectl(&["create", "secret", "generic", "keys", "--from-literal=other=made-up"]);
+    project.edit(&api(), "name: settings", "name: no-such-settings");
+    let key = "env: [{name: KEY, valueFrom: {secretKeyRef: {name: keys, key: wanted}}}]";
+    project.edit(&format!("{MANIFESTS}/site.yaml"), "envFrom:", &format!("{key}\n          envFrom:"));
+    let name = &project.name;
+    Refused::of(&project).says(&[
+        &format!("Secret {name}/pull is missing; needed by Deployment {name}/api"),
+        &format!("ConfigMap {name}/no-such-settings is missing"),
+        &format!("Secret {name}/keys has no key wanted; needed by Deployment {name}/site"),
+    ]);
+}
