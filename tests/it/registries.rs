@@ -61,12 +61,4 @@ fn a_registry_with_basic_auth_and_its_own_authority_serves_a_product_without_git
     assert_eq!(project.served("api"), "api two\n");
     deploy(&["--skip-build", "--tag", "v1"]).exits(0);
     assert_eq!(project.served("api"), "api one\n");
-
-    // Its authority is not known, its password is wrong, it speaks no TLS, it is not there.
-    project.edit(file, &format!("  ca: {ca}\n"), "");
-    deploy(&["all", "--tag", "v1"]).exits(4).says("cannot be reached").says("registry.ca");
-    project.edit(file, "username: plain\n", &format!("username: plain\n  ca: {ca}\n"));
-    project.hdeploy_with(&["all", "--tag", "v2"], &[("SHOP_PASSWORD", "made-up-wrong")]).exits(4).says("password");
-    project.edit(file, &server, "127.0.0.1:9");
-    deploy(&["all", "--tag", "v2"]).exits(4).says("127.0.0.1:9 cannot be reached");
 }
