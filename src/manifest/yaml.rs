@@ -11,6 +11,8 @@ use super::scalar::{Scalar, Tag, resolve};
 /// Values that one document may grow to by aliases.
 const MOST_VALUES: usize = 1_000_000;
 
+const TWICE: &str = "stands here and in line";
+
 /// What is wrong in a text, and where: line and column count from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
@@ -79,13 +81,22 @@ fn json_objects(text: &str) -> Option<Vec<Result<Document, Wrong>>> {
     let mut documents = Vec::new();
     loop {
         let before = &text[stream.byte_offset()..];
-        let blank = before.len() - before.trim_start().len();
-        let line = 1 + text[..stream.byte_offset() + blank].matches('\n').count();
+        let start = stream.byte_offset() + before.len() - before.trim_start().len();
+        let lines = text[..start].matches('\n').count();
         match stream.next() {
-            Some(value) => documents.push(Ok(Document { value: value.ok()?, line })),
+            Some(value) => {
+                let value = value.ok()?;
+                let twice = key_twice(&text[start..stream.byte_offset()], lines);
+                documents.push(twice.map_or(Ok(Document { value, line: lines + 1 }), Err));
+            }
             None => return Some(documents),
         }
     }
+}
+
+/// A key that stands twice in the JSON object `text`: the JSON reader takes the last of them without a word.
+fn key_twice(text: &str, before: usize) -> Option<Wrong> {
+    document(text, before).err().filter(|wrong| wrong.message.contains(TWICE))
 }
 
 /// The document in `part`, which begins after `before` lines of its file.
@@ -248,7 +259,7 @@ impl Entries {
     fn insert(&mut self, key: String, span: Span, value: Value) -> Result<(), Wrong> {
         if let Some(first) = self.written.get(&key) {
             let line = first.start.line();
-            return Err(Wrong::at(span, format!("the key {key:?} stands here and in line {line}")));
+            return Err(Wrong::at(span, format!("the key {key:?} {TWICE} {line}")));
         }
         self.written.insert(key.clone(), span);
         self.map.insert(key, value);
