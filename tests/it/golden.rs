@@ -57,8 +57,7 @@ fn the_reference_stack_from_manifests_to_objects() {
         .replace("manifests: [manifests]", &format!("manifests: [{}]", manifests.display()))
         .replace("password: {file: registry-password}", "password: made-up-password")
         .replace("{envFile: ../deploy/prod.env, key: OBS_INGEST_TOKEN}", "made-up-token");
-    let text: String =
-        text.lines().filter(|line| !line.starts_with("placeholders:")).map(|line| format!("{line}\n")).collect();
+    let text = text.lines().filter(|line| !line.starts_with("placeholders:")).collect::<Vec<_>>().join("\n");
     std::fs::write(&file, text).expect("a file");
 
     let (read, sent) = both(&config(&file));
