@@ -61,11 +61,7 @@ fn the_reference_stack_from_manifests_to_objects() {
     std::fs::write(&file, text).expect("a file");
 
     let (read, sent) = both(&config(&file));
-    let yaml = |objects: &[Object]| -> String {
-        objects
-            .iter()
-            .map(|object| format!("# {} {}\n{}", object.kind(), object.name(), write::yaml(&object.value)))
-            .collect()
-    };
+    let named = |object: &Object| format!("# {} {}\n{}", object.kind(), object.name(), write::yaml(&object.value));
+    let yaml = |objects: &[Object]| objects.iter().map(named).collect::<Vec<_>>().concat();
     insta::assert_snapshot!("reference-stack", diff(&yaml(&read), &yaml(&sent)));
 }
