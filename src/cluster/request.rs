@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use jiff::Timestamp;
 use kube::client::Body;
 use kube::core::Status;
 use serde::de::DeserializeOwned;
@@ -25,6 +26,8 @@ pub(super) struct Answer {
     pub body: Bytes,
     /// Texts of the `Warning` headers.
     pub warnings: Vec<String>,
+    /// When the API server answered, by its own clock; whole seconds.
+    pub date: Option<Timestamp>,
 }
 
 /// Why there is no successful answer.
@@ -122,6 +125,11 @@ pub(super) fn post(path: &str, body: &serde_json::Value) -> Request {
     bare(Method::POST, path, Some(body))
 }
 
+/// A PUT of `body` as JSON.
+pub(super) fn put(path: &str, body: &serde_json::Value) -> Request {
+    bare(Method::PUT, path, Some(body))
+}
+
 /// A DELETE with `body` as its options.
 pub(super) fn delete(path: &str, body: &serde_json::Value) -> Request {
     bare(Method::DELETE, path, Some(body))
@@ -177,7 +185,7 @@ impl Cluster {
         if !parts.status.is_success() {
             return Err(Failure::Status(Box::new(status(parts.status.as_u16(), &body))));
         }
-        Ok(Answer { body, warnings: warnings(&parts.headers) })
+        Ok(Answer { body, warnings: warnings(&parts.headers), date: date(&parts.headers) })
     }
 }
 
@@ -189,6 +197,11 @@ fn status(code: u16, body: &[u8]) -> Status {
     });
     status.code = code;
     status
+}
+
+fn date(headers: &http::HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(http::header::DATE)?.to_str().ok()?;
+    jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp())
 }
 
 fn warnings(headers: &http::HeaderMap) -> Vec<String> {
@@ -234,6 +247,13 @@ mod tests {
         let header = r#"299 - "would violate PodSecurity \"restricted:latest\": x""#;
         assert_eq!(warning(header).as_deref(), Some(r#"would violate PodSecurity "restricted:latest": x"#));
         assert_eq!(warning("299"), None);
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        let headers = [(http::header::DATE, "Sat, 21 Nov 2026 08:15:00 GMT".parse().expect("a header"))];
+        let date = date(&headers.into_iter().collect()).expect("a date");
+        assert_eq!(date.to_string(), "2026-11-21T08:15:00Z");
     }
 
     #[test]
