@@ -259,7 +259,7 @@ pub fn is_repository_path(text: &str) -> bool {
 }
 
 /// What identifies an object in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey {
     /// `group/version` or `version`.
     pub api_version: String,
