@@ -47,6 +47,8 @@ pub struct CommonArgs {
 pub enum Command {
     /// Build what changed, push it, apply the manifests and wait until everything runs
     All(DeployArgs),
+    /// Put back what a deploy changed that did not come to its end
+    Recover,
     /// Print the objects as a deploy would send them, in that order; needs no daemon and no cluster
     Render(RenderArgs),
 }

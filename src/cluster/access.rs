@@ -12,7 +12,12 @@ use crate::error::Result;
 use crate::model::ObjectKey;
 
 const AT_ONCE: usize = 8;
-const APPLYING: [&str; 3] = ["get", "create", "patch"];
+const APPLYING: [&str; 4] = ["get", "list", "create", "patch"];
+/// For the lock and the journal.
+const KEEPING: [(&str, &str, &[&str]); 2] = [
+    ("coordination.k8s.io", "leases", &["get", "create", "update"]),
+    ("", "secrets", &["get", "list", "create", "patch", "delete"]),
+];
 const WATCHED: [(&str, &str); 8] = [
     ("apps", "deployments"),
     ("apps", "statefulsets"),
@@ -90,10 +95,16 @@ impl Cluster {
             .flat_map(|(group, resource)| ["list", "watch"].map(|verb| right(Some(namespace), group, resource, verb)))
             .chain([right(Some(namespace), "", "pods", "get"), right(Some(namespace), "", "pods/log", "get")])
             .collect();
+        for (group, resource, verbs) in KEEPING {
+            needed.extend(verbs.iter().map(|verb| right(Some(namespace), group, resource, verb)));
+        }
         for (key, resource) in keys.iter().zip(resources) {
             let Some(resource) = resource else { continue };
             let place = key.namespace.as_deref().filter(|_| resource.namespaced);
             needed.extend(APPLYING.map(|verb| right(place, resource.group(), &resource.plural, verb)));
+            if resource.kind == "Job" {
+                needed.insert(right(place, resource.group(), &resource.plural, "delete"));
+            }
         }
         Ok(needed)
     }

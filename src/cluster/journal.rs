@@ -34,6 +34,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether an earlier deploy did not come to its end, or another one is under way.
+    pub async fn has_journal(&self, namespace: &str) -> Result<bool> {
+        Ok(self.get(&key(namespace, NAME)).await?.is_some())
+    }
+
     /// The journal of an earlier deploy that did not come to its end.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod journal;
 mod lease;
 mod logs;
 mod objects;
+mod ownership;
 mod refusal;
 mod request;
 mod trouble;

@@ -130,6 +130,11 @@ pub(super) fn put(path: &str, body: &serde_json::Value) -> Request {
     bare(Method::PUT, path, Some(body))
 }
 
+/// A PATCH with `body`; its form is the caller's to name.
+pub(super) fn patch(path: &str, body: &serde_json::Value) -> Request {
+    bare(Method::PATCH, path, Some(body))
+}
+
 /// A DELETE with `body` as its options.
 pub(super) fn delete(path: &str, body: &serde_json::Value) -> Request {
     bare(Method::DELETE, path, Some(body))

@@ -1,6 +1,7 @@
 //! The verbs: each chooses what is asked for and who watches, then runs the engine.
 
 pub mod all;
+pub mod recover;
 pub mod render;
 
 use std::env;
@@ -11,11 +12,13 @@ use clap::{CommandFactory as _, Parser as _};
 use tokio::task::JoinHandle;
 
 use crate::cli::{Cli, Command, CommonArgs, DeployArgs};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 use crate::redact::Redactor;
 use crate::registry::Registry;
+use crate::stage::{Context, Wrote};
 use crate::ui::{self, View};
 
 /// Parses the command line, does what it asks for and says how it went.
@@ -45,6 +48,7 @@ fn dispatch(cli: Cli, redactor: &Redactor) -> Result<()> {
     let bare = cli.deploy == DeployArgs::default();
     let arguments = match cli.command {
         Some(Command::All(arguments)) if bare => arguments,
+        Some(Command::Recover) if bare => return block_on(recover::run(cli.common, redactor.clone())),
         Some(Command::Render(arguments)) if bare => {
             return block_on(render::run(cli.common, arguments, redactor.clone()));
         }
@@ -90,6 +94,52 @@ impl Setup {
         drop(self.events);
         // A display that panicked has said so.
         let _ = self.display.await;
+    }
+}
+
+/// Does `work` on the cluster until it is done or a signal comes, and waits until everything is said.
+async fn on_cluster(
+    common: &CommonArgs,
+    redactor: &Redactor,
+    work: impl AsyncFnOnce(&Context) -> Result<()>,
+) -> Result<()> {
+    let view = if common.plain { View::Lines } else { View::Auto };
+    let setup = Setup::open(common, view, redactor)?;
+    let cluster = Cluster::connect(common.context.as_deref(), setup.config.context.as_deref()).await?;
+    let context = Context {
+        config: Arc::clone(&setup.config),
+        events: setup.events.clone(),
+        registry: setup.registry.clone(),
+        cluster,
+        wrote: Wrote::default(),
+    };
+    let outcome = tokio::select! {
+        outcome = work(&context) => outcome.map_err(|error| context.wrote.classify(error)),
+        signal = interrupted() => Err(stopped(&context, signal)),
+    };
+    drop(context);
+    setup.close().await;
+    outcome
+}
+
+fn stopped(context: &Context, signal: &str) -> Error {
+    if context.wrote.get() {
+        Error::new(Kind::Stranded, format!("stopped by {signal} half-way; what was applied stands"))
+            .hint("hdeploy recover puts back what was there before; the next deploy begins with that")
+    } else {
+        Error::refused(format!("stopped by {signal}; nothing was written to the cluster"))
+    }
+}
+
+async fn interrupted() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
     }
 }
 

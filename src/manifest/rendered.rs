@@ -10,6 +10,8 @@ use super::{Object, is_namespaced};
 use crate::error::Result;
 use crate::model::{Digest, ObjectKey};
 
+/// Annotation that holds the hash of the object as it was sent.
+pub const APPLIED: &str = "hdeploy.dev/applied";
 /// Label that holds a Job's name as the manifests have it.
 pub const JOB_LABEL: &str = "hdeploy.dev/job";
 
@@ -20,6 +22,12 @@ pub struct Rendered {
 }
 
 impl Rendered {
+    /// Objects that have everything already.
+    #[cfg(test)]
+    pub fn of(objects: Vec<Object>) -> Self {
+        Self::new(objects)
+    }
+
     pub(super) fn new(objects: Vec<Object>) -> Self {
         Self { objects }
     }
@@ -47,6 +55,9 @@ impl Rendered {
             }
         }
         self.leave_scaled_replicas();
+        for object in &mut self.objects {
+            stamp(&mut object.value);
+        }
     }
 
     /// Whether an object lies in a namespace that only the cluster could tell: neither the manifest names one nor is
@@ -118,6 +129,12 @@ fn name_after_content(job: &mut Value) {
     // The pods of a Job carry its name in a label, which has room for 63 characters.
     let kept: String = base.chars().take(63 - 11).collect();
     job["metadata"]["name"] = json!(format!("{}-{hash}", kept.trim_end_matches(['-', '.'])));
+}
+
+/// Notes on the object what it is sent as, so that the next deploy sees whether it would send the same.
+fn stamp(object: &mut Value) {
+    let hash = Digest::of(canonical(object).as_bytes());
+    object["metadata"]["annotations"][APPLIED] = json!(hash.short());
 }
 
 /// JSON with sorted keys: the same content gives the same text.

@@ -116,6 +116,17 @@ impl FieldSet {
         !self.itself && self.below.is_empty()
     }
 
+    /// Whether the field at `path` belongs to the set by itself, or with what holds it.
+    pub fn has(&self, path: &[&str]) -> bool {
+        match path {
+            [] => true,
+            [first, rest @ ..] => self
+                .below
+                .get(&Step::Field((*first).to_owned()))
+                .is_some_and(|below| below.is_whole() || below.has(rest)),
+        }
+    }
+
     /// Everything that belongs to either.
     #[must_use]
     pub fn union(mut self, other: Self) -> Self {

@@ -1,5 +1,6 @@
 //! What is going to happen, as data: computed from facts, without I/O.
 
+pub mod changes;
 pub mod fields;
 pub mod intent;
 pub mod naming;

@@ -3,8 +3,10 @@
 pub mod apply;
 pub mod build;
 pub mod catalogue;
+pub mod changes;
 pub mod draft;
 pub mod gate;
+pub mod journal;
 pub mod preflight;
 pub mod settle;
 pub mod survey;

@@ -6,18 +6,19 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
-use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Refusal};
+use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, MANAGER, Refusal};
 use crate::config::Service;
 use crate::docker::Docker;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::needs::Need;
 use crate::manifest::{Draft, Object, Rendered, pod_security};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName};
+use crate::plan::changes::{Changed, Changes};
 use crate::plan::intent::Intent;
 use crate::plan::request::Request;
 use crate::stage::build::Images;
 use crate::stage::survey::Survey;
-use crate::stage::{Context, apply, draft as drafts};
+use crate::stage::{Context, apply, changes, draft as drafts};
 
 /// How many requests to the API server are under way at once.
 const CONCURRENT: usize = 12;
@@ -80,7 +81,8 @@ async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &
     let rights = rights(context, &rendered).await;
     let all_rights = rights.is_ok();
     let (needs, accepted) = tokio::join!(provided(context, rendered.needs()), async {
-        let asked = ask(context, request, &rendered).await;
+        let changes = changes::against_live(context, &rendered).await?;
+        let asked = ask(context, request, &rendered, &changes).await;
         // What is forbidden was told as a missing right already.
         let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::Forbidden(_));
         judge(
@@ -141,22 +143,28 @@ fn unmet(need: &Need, live: Option<&serde_json::Value>) -> Option<String> {
     (!has("data") && !has("binaryData")).then(|| format!("{} has no key {wanted}; needed by {by}", need.key))
 }
 
-/// Asks the API server whether it would accept every object, without writing. What lies in a namespace or is of a
-/// kind that this run creates cannot be asked yet.
-pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) -> Result<()> {
-    let asked = ask(context, request, rendered).await;
+/// Asks the API server whether it would accept every object that changes, without writing, and returns what it would
+/// make of each. What lies in a namespace or is of a kind that this run creates cannot be asked yet.
+pub async fn dry_run(
+    context: &Context,
+    request: &Request,
+    rendered: &Rendered,
+    changes: &Changes,
+) -> Result<BTreeMap<ObjectKey, Value>> {
+    let asked = ask(context, request, rendered, changes).await;
     judge(context, rendered, &namespaces(context, rendered).await, asked)
 }
 
-type Asked<'a> = (&'a Object, Result<AppliedObject, ApplyError>);
+type Asked<'a> = (&'a Changed, Result<AppliedObject, ApplyError>);
 
-async fn ask<'a>(context: &Context, request: &Request, rendered: &'a Rendered) -> Vec<Asked<'a>> {
-    let options = ApplyOptions { dry_run: true, force: request.force_conflicts };
-    stream::iter(rendered.objects())
-        .map(|object| async move { (object, apply::send(context, rendered, object, options).await) })
-        .buffered(CONCURRENT)
-        .collect()
-        .await
+async fn ask<'a>(context: &Context, request: &Request, rendered: &Rendered, changes: &'a Changes) -> Vec<Asked<'a>> {
+    let one = |changed: &'a Changed| async move {
+        // What `kubectl apply` owns is taken over before anything is sent; until then it stands in the way.
+        let force = request.force_conflicts || changed.is_foreign(MANAGER);
+        let options = ApplyOptions { dry_run: true, force };
+        (changed, apply::send(context, rendered, changed, options).await)
+    };
+    stream::iter(changes.writes()).map(one).buffered(CONCURRENT).collect().await
 }
 
 fn judge<'a>(
@@ -164,9 +172,11 @@ fn judge<'a>(
     rendered: &Rendered,
     namespaces: &Namespaces,
     asked: impl IntoIterator<Item = Asked<'a>>,
-) -> Result<()> {
+) -> Result<BTreeMap<ObjectKey, Value>> {
+    let mut accepted = BTreeMap::new();
     let mut errors = Vec::new();
-    for (object, answer) in asked {
+    for (changed, answer) in asked {
+        let object = &changed.object;
         match answer {
             Ok(applied) => {
                 let level = object.key().namespace.and_then(|name| enforced(&name, rendered, namespaces));
@@ -177,13 +187,16 @@ fn judge<'a>(
                 for warning in other {
                     context.events.warn(object.key().to_string(), warning);
                 }
+                accepted.insert(object.key(), applied.value);
             }
             Err(error) if created_by_this_run(&error, rendered) => {}
+            // The leftovers of `kubectl apply` may contradict what is sent; asked again once they are taken over.
+            Err(ApplyError { refusal: Refusal::Invalid(_), .. }) if changed.is_foreign(MANAGER) => {}
             Err(error) => errors.push(apply::refused(object, error)),
         }
     }
     if errors.is_empty() {
-        return Ok(());
+        return Ok(accepted);
     }
     Err(Error::several(Kind::Refused, "the API server would refuse objects", errors))
 }

@@ -42,7 +42,9 @@ fn from_sources_to_pods_by_digest_and_then_only_what_changed() {
 
     // Nothing changed: nothing is built, written anew or restarted, and the Job does not run again.
     let before = (uids(&project, "api"), uids(&project, "site"));
-    project.hdeploy(&["all"]).exits(0).says("already complete").never_says("RUN");
+    let written = project.sandbox().writes(&project.name);
+    project.hdeploy(&["all"]).exits(0).says("already complete").says("no objects changed").never_says("RUN");
+    assert_eq!(project.sandbox().writes(&project.name), written);
     assert_eq!(before, (uids(&project, "api"), uids(&project, "site")));
 
     // The other repository changes: its service restarts, and no other.
