@@ -1,9 +1,8 @@
 //! The cluster, and the right to change it.
 
-use std::net::TcpListener;
 use std::process::Command;
 
-use super::{CONFIG, Refused};
+use super::{CLOSED, CONFIG, Refused, silent};
 use crate::support::{Project, kubectl};
 
 /// The sandbox's kubeconfig with something replaced in it, in a file of the project's.
@@ -35,12 +34,16 @@ fn a_cluster_that_is_not_there() {
     let project = Project::new("nowhere");
     Refused::of(&project).with(&[("KUBECONFIG", "/nowhere/kubeconfig")]).says(&["/nowhere/kubeconfig", "KUBECONFIG"]);
 
-    let closed = kubeconfig(&project, |text| text.replace(value(&text, "server"), "https://127.0.0.1:9"));
-    Refused::of(&project).with(&[("KUBECONFIG", &closed)]).says(&["https://127.0.0.1:9", "refused"]);
+    let server = format!("https://{CLOSED}");
+    let closed = kubeconfig(&project, |text| text.replace(value(&text, "server"), &server));
+    let words = [&server, "nothing listens there", "is the cluster running?"];
+    Refused::of(&project).with(&[("KUBECONFIG", &closed)]).says(&words);
+    // Also when it would be asked what runs there.
+    Refused::of(&project).arguments(&["--skip-build"]).with(&[("KUBECONFIG", &closed)]).says(&words);
 
     // Somebody listens and never says a word.
-    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let server = format!("https://{}", silent.local_addr().expect("an address"));
+    let (_silent, address) = silent();
+    let server = format!("https://{address}");
     let mute = kubeconfig(&project, |text| text.replace(value(&text, "server"), &server));
     Refused::of(&project).with(&[("KUBECONFIG", &mute)]).says(&[
         &server,
@@ -138,15 +141,33 @@ fn an_account_without_rights() {
         .never_says("User \"system");
 }
 
+/// A namespace that is being deleted and cannot go, until this is dropped.
+struct Held<'a>(&'a Project);
+
+impl<'a> Held<'a> {
+    fn new(project: &'a Project) -> Self {
+        let held = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: held\n  finalizers: [example.test/hold]\n";
+        project.write("held.yaml", held);
+        project.kubectl(&["create", "-f", &project.path("held.yaml").display().to_string()]);
+        let held = Self(project);
+        kubectl(&["delete", "namespace", &project.name, "--wait=false"]);
+        let told = "--for=condition=NamespaceFinalizersRemaining";
+        kubectl(&["wait", told, &format!("namespace/{}", project.name), "--timeout=60s"]);
+        held
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let free = ["patch", "configmap", "held", "--type=merge", "-p", "{\"metadata\":{\"finalizers\":null}}"];
+        let _ = Command::new("kubectl").args(["-n", &self.0.name]).args(free).output();
+    }
+}
+
 #[test]
 fn a_namespace_that_is_being_deleted() {
     let project = Project::new("dying");
-    let held = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: held\n  finalizers: [example.test/hold]\n";
-    project.write("held.yaml", held);
-    project.kubectl(&["create", "-f", &project.path("held.yaml").display().to_string()]);
-    kubectl(&["delete", "namespace", &project.name, "--wait=false"]);
-    let told = "--for=condition=NamespaceFinalizersRemaining";
-    kubectl(&["wait", told, &format!("namespace/{}", project.name), "--timeout=60s"]);
+    let _held = Held::new(&project);
     let name = &project.name;
     let outcome = Refused::of(&project).says(&[
         &format!("the namespace {name} is being deleted"),
@@ -154,5 +175,4 @@ fn a_namespace_that_is_being_deleted() {
         &format!("kubectl get namespace {name} -o yaml"),
     ]);
     outcome.never_says("was not applied");
-    project.kubectl(&["patch", "configmap", "held", "--type=merge", "-p", "{\"metadata\":{\"finalizers\":null}}"]);
 }

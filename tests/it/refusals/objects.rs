@@ -1,7 +1,7 @@
 //! Manifests, and what the API server, the namespace and the pods would make of them.
 
 use super::{MANIFESTS, Refused};
-use crate::support::Project;
+use crate::support::{Project, kubectl};
 
 fn api() -> String {
     format!("{MANIFESTS}/api.yaml")
@@ -112,4 +112,21 @@ fn what_pods_need_and_nobody_provides() {
         &format!("ConfigMap {name}/no-such-settings is missing"),
         &format!("Secret {name}/keys has no key wanted; needed by Deployment {name}/site"),
     ]);
+}
+
+#[test]
+fn nothing_is_written_outside_of_namespaces_either() {
+    let project = Project::new("role");
+    let role = format!("{}-role", project.name);
+    let object = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: ";
+    project.write(&format!("{MANIFESTS}/role.yaml"), &format!("{object}{role}\nrules: []\n"));
+    project.edit(&api(), "replicas: 1", "replcas: 1");
+    Refused::of(&project).says(&[".spec.replcas"]);
+
+    // The audit log would have told.
+    project.edit(&api(), "replcas: 1", "replicas: 1");
+    project.hdeploy(&["all"]).exits(0);
+    kubectl(&["delete", "clusterrole", &role]);
+    let writes = project.sandbox().writes(&project.name);
+    assert!(writes.iter().any(|write| write.contains(&format!("/clusterroles/{role}"))), "{writes:?}");
 }
