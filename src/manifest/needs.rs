@@ -28,7 +28,7 @@ pub fn needs(objects: &[Object]) -> Vec<Need> {
                 let key =
                     ObjectKey { api_version: "v1".into(), kind: kind.into(), namespace: by.namespace.clone(), name };
                 if !provided(objects, &key, data_key.as_deref()) {
-                    needs.entry((key, data_key)).or_default().insert(by.clone());
+                    needs.entry((key, data_key)).or_default().insert(object.known_as());
                 }
             }
         }

@@ -4,23 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
-use serde_json::Value;
 
 use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Refusal};
 use crate::config::Service;
 use crate::docker::Docker;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::needs::Need;
-use crate::manifest::{Draft, Object, Rendered, pod_security};
+use crate::manifest::{Draft, Object, Rendered};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName};
 use crate::plan::intent::Intent;
 use crate::plan::request::Request;
+use crate::stage::admission::{Namespaces, Pods};
 use crate::stage::build::Images;
 use crate::stage::survey::Survey;
 use crate::stage::{Context, apply, draft as drafts};
 
 /// How many requests to the API server are under way at once.
-const CONCURRENT: usize = 12;
+pub(super) const CONCURRENT: usize = 12;
 
 /// Finds out whether registry and cluster are there at all.
 ///
@@ -75,21 +75,19 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
 async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<()> {
     let rendered = drafts::pin(context, draft.clone(), &provisional(context, survey)).await?;
     rendered.waves(&context.config.order)?;
-    let namespaces = namespaces(context, &rendered).await;
-    Error::all(namespaces.iter().filter_map(|(name, live)| dying(name, live)).collect())?;
+    let namespaces = Namespaces::read(context, &rendered).await;
+    Error::all(namespaces.dying())?;
     let rights = rights(context, &rendered).await;
     let all_rights = rights.is_ok();
-    let (needs, accepted) = tokio::join!(provided(context, rendered.needs()), async {
-        let asked = ask(context, request, &rendered).await;
-        // What is forbidden was told as a missing right already.
-        let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::Forbidden(_));
-        judge(
-            context,
-            &rendered,
-            &namespaces,
-            asked.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(told)),
-        )
-    });
+    let (needs, asked, pods) = tokio::join!(
+        provided(context, rendered.needs()),
+        ask(context, request, &rendered),
+        Pods::ask(context, &rendered)
+    );
+    // What is forbidden was told as a missing right already.
+    let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::Forbidden(_));
+    let asked = asked.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(told));
+    let accepted = judge(context, &rendered, asked, |object, warnings| namespaces.refuses(&pods, object, warnings));
     Error::all([rights.err(), needs.err(), accepted.err()].into_iter().flatten().collect())
 }
 
@@ -144,8 +142,7 @@ fn unmet(need: &Need, live: Option<&serde_json::Value>) -> Option<String> {
 /// Asks the API server whether it would accept every object, without writing. What lies in a namespace or is of a
 /// kind that this run creates cannot be asked yet.
 pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) -> Result<()> {
-    let asked = ask(context, request, rendered).await;
-    judge(context, rendered, &namespaces(context, rendered).await, asked)
+    judge(context, rendered, ask(context, request, rendered).await, |_, _| None)
 }
 
 type Asked<'a> = (&'a Object, Result<AppliedObject, ApplyError>);
@@ -159,25 +156,20 @@ async fn ask<'a>(context: &Context, request: &Request, rendered: &'a Rendered) -
         .await
 }
 
+/// Every refusal as one error. `also` says what else speaks against an object that was accepted with these warnings.
 fn judge<'a>(
     context: &Context,
     rendered: &Rendered,
-    namespaces: &Namespaces,
     asked: impl IntoIterator<Item = Asked<'a>>,
+    also: impl Fn(&Object, &[String]) -> Option<Error>,
 ) -> Result<()> {
     let mut errors = Vec::new();
     for (object, answer) in asked {
         match answer {
-            Ok(applied) => {
-                let level = object.key().namespace.and_then(|name| enforced(&name, rendered, namespaces));
-                let level = level.as_deref();
-                let (refused, other): (Vec<_>, Vec<_>) =
-                    applied.warnings.into_iter().partition(|warning| pod_security::refuses(warning, level));
-                errors.extend(refused.into_iter().map(|warning| pods_refused(object, &warning)));
-                for warning in other {
-                    context.events.warn(object.key().to_string(), warning);
-                }
-            }
+            Ok(applied) => match also(object, &applied.warnings) {
+                Some(error) => errors.push(error),
+                None => apply::warn(context, object, applied.warnings),
+            },
             Err(error) if created_by_this_run(&error, rendered) => {}
             Err(error) => errors.push(apply::refused(object, error)),
         }
@@ -186,47 +178,6 @@ fn judge<'a>(
         return Ok(());
     }
     Err(Error::several(Kind::Refused, "the API server would refuse objects", errors))
-}
-
-/// The namespaces of the objects by name, as they are now. One that is not there or may not be read is not in it.
-type Namespaces = BTreeMap<String, Value>;
-
-async fn namespaces(context: &Context, rendered: &Rendered) -> Namespaces {
-    let names: BTreeSet<String> = rendered.keys().into_iter().filter_map(|key| key.namespace).collect();
-    let live = join_all(names.into_iter().map(|name| async move {
-        let key = ObjectKey { api_version: "v1".into(), kind: "Namespace".into(), namespace: None, name };
-        let live = context.cluster.get(&key).await.ok().flatten()?;
-        Some((key.name, live))
-    }));
-    live.await.into_iter().flatten().collect()
-}
-
-/// A namespace that is being deleted takes nothing new, and what is changed in it is lost.
-fn dying(name: &str, live: &Value) -> Option<Error> {
-    live.pointer("/metadata/deletionTimestamp")?;
-    let conditions = live["status"]["conditions"].as_array().into_iter().flatten();
-    let holds = conditions.filter(|condition| condition["status"] == "True").filter_map(|c| c["message"].as_str());
-    Some(
-        Error::refused(format!("the namespace {name} is being deleted, so nothing can be deployed to it"))
-            .details(holds)
-            .hint(format!("wait until it is gone, or see what holds it: kubectl get namespace {name} -o yaml")),
-    )
-}
-
-/// The Pod Security level that the namespace `name` enforces: as the objects say, or else as it is now.
-fn enforced(name: &str, rendered: &Rendered, namespaces: &Namespaces) -> Option<String> {
-    let own = rendered.objects().iter().find(|object| object.kind() == "Namespace" && object.name() == name);
-    let level = |object: &Value| object["metadata"]["labels"][pod_security::ENFORCE].as_str().map(str::to_owned);
-    own.and_then(|object| level(&object.value)).or_else(|| level(namespaces.get(name)?))
-}
-
-fn pods_refused(object: &Object, warning: &str) -> Error {
-    Error::refused(format!(
-        "{}: {}: its pods would be refused by the namespace: {warning}",
-        object.source,
-        object.key()
-    ))
-    .hint("change the pod template, or the label pod-security.kubernetes.io/enforce of the namespace")
 }
 
 /// Whether the refusal is only that a namespace or kind is not there yet which this run brings.

@@ -3,6 +3,8 @@
 use super::{MANIFESTS, Refused};
 use crate::support::{Project, kubectl};
 
+const LEVEL: &str = "pod-security.kubernetes.io/";
+
 fn api() -> String {
     format!("{MANIFESTS}/api.yaml")
 }
@@ -82,20 +84,50 @@ fn a_change_of_what_cannot_change() {
 #[test]
 fn pods_that_the_namespace_would_refuse() {
     let project = Project::new("security");
-    let label = |level: &str| format!("pod-security.kubernetes.io/{level}");
-    project.kubectl(&["label", "namespace", &project.name, &label("enforce=restricted")]);
-    Refused::of(&project).says(&["api.yaml:11", "PodSecurity", "runAsNonRoot", "pod-security.kubernetes.io/enforce"]);
+    let label = |enforce: &str, warn: &str| {
+        let (enforce, warn) = (format!("{LEVEL}enforce={enforce}"), format!("{LEVEL}warn={warn}"));
+        project.kubectl(&["label", "--overwrite", "namespace", &project.name, &enforce, &warn]);
+    };
+    let namespace = format!("the namespace {} would refuse its pods", project.name);
+    let look = format!("kubectl get namespace {} --show-labels", project.name);
+    let violates = |level: &str| format!("violates PodSecurity \"{level}:");
 
-    // A stricter level that is not enforced is worth a warning.
-    project.kubectl(&[
-        "label",
-        "--overwrite",
-        "namespace",
-        &project.name,
-        &label("enforce=baseline"),
-        &label("warn=restricted"),
-    ]);
-    project.hdeploy(&["all"]).exits(0).says("warning: would violate PodSecurity");
+    // Whatever it warns of: by another level, it warns of too little.
+    for warn in ["restricted", "privileged"] {
+        label("restricted", warn);
+        let places = ["api.yaml:11: ", "site.yaml:11: ", "job.yaml:1: "];
+        let why = [&violates("restricted"), "runAsNonRoot", &namespace, &look];
+        Refused::of(&project).says(&[&places[..], &why].concat());
+    }
+    let privileged = "          securityContext: {privileged: true}\n";
+    project.edit(&api(), "          envFrom:", &format!("{privileged}          envFrom:"));
+    label("baseline", "restricted");
+    let words = ["api.yaml:11: ", &violates("baseline"), "must not set securityContext.privileged=true", &namespace];
+    Refused::of(&project).says(&words).never_says("site.yaml:11: ");
+
+    // A stricter level that is not enforced is worth a warning, said once.
+    project.edit(&api(), privileged, "");
+    let outcome = project.hdeploy(&["all"]).exits(0);
+    for object in ["Deployment", "Job"].map(|kind| format!("{kind} {}/", project.name)) {
+        let said = outcome.text();
+        let warnings = said.lines().filter(|line| line.contains(&object) && line.contains("would violate PodSecurity"));
+        assert_eq!(warnings.count(), if object.starts_with("Job") { 1 } else { 2 }, "{said}");
+    }
+}
+
+#[test]
+fn pods_that_the_namespace_would_refuse_as_the_manifests_change_it() {
+    let project = Project::new("level");
+    project.kubectl(&["label", "namespace", &project.name, &format!("{LEVEL}warn=restricted")]);
+    let file = format!("{MANIFESTS}/namespace.yaml");
+    let labels = |level: &str| format!("metadata:\n  labels: {{{LEVEL}enforce: {level}}}\n");
+    project.edit(&file, "metadata:\n", &labels("restricted"));
+    Refused::of(&project).says(&["api.yaml:11: ", "violate PodSecurity \"restricted:", "would refuse its pods"]);
+
+    // The other way round: it refuses them now, and will not when they come.
+    project.kubectl(&["label", "namespace", &project.name, &format!("{LEVEL}enforce=restricted")]);
+    project.edit(&file, &labels("restricted"), &labels("baseline"));
+    project.hdeploy(&["all", "--force-conflicts"]).exits(0);
 }
 
 #[test]
