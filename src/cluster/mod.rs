@@ -18,5 +18,6 @@ mod watch;
 pub use apply::{AppliedObject, ApplyOptions, MANAGER};
 pub use client::{Cluster, Version};
 pub use discovery::Resource;
+pub use objects::Look;
 pub use refusal::{ApplyError, Conflict, Refusal};
 pub use watch::Watch;

@@ -30,7 +30,9 @@ pub enum Refusal {
     Invalid(Vec<String>),
     /// Not understood: an unknown or doubled field, or a value of the wrong type (400, and 500 without a reason).
     Malformed(String),
-    /// No right to do it, or denied by an admission rule or a quota (403).
+    /// This account has no right to do it (403).
+    NoRight(String),
+    /// Denied by an admission rule or a quota (403).
     Forbidden(String),
     /// Its namespace does not exist.
     NoNamespace(String),
@@ -73,6 +75,8 @@ impl Refusal {
         match failure {
             Failure::Transport(chain) => Self::Unreachable(format!("{}: {chain}", explain(&chain).0)),
             Failure::Status(_) if unserved => Self::UnknownKind,
+            // These texts name the right, the account and the object, and nothing in it.
+            Failure::Status(status) if lacks_right(&status) => Self::NoRight(status.message),
             Failure::Status(status) if kind == "Secret" => Self::told_apart(&without_values(&status)),
             Failure::Status(status) => Self::told_apart(&status),
         }
@@ -101,6 +105,12 @@ impl Refusal {
             code => Self::Other(code, status.message.clone()),
         }
     }
+}
+
+/// Authorization says `deployments.apps "api" is forbidden: User "robot" cannot patch resource "deployments" in …`.
+fn lacks_right(status: &Status) -> bool {
+    let (user, verb) = (status.message.contains(" is forbidden: User \""), status.message.contains("\" cannot "));
+    status.code == 403 && user && verb && status.message.contains(" resource \"")
 }
 
 fn transient(status: &Status) -> bool {
@@ -165,7 +175,7 @@ impl fmt::Display for Refusal {
             }
             Self::Invalid(_) => f.write_str("it is not valid"),
             Self::Malformed(text) => write!(f, "it is not understood: {text}"),
-            Self::Forbidden(text) => write!(f, "forbidden: {text}"),
+            Self::NoRight(text) | Self::Forbidden(text) => write!(f, "forbidden: {text}"),
             Self::NoNamespace(name) => write!(f, "the namespace {name} does not exist"),
             Self::UnknownKind => f.write_str("its kind is not served by this cluster"),
             Self::Terminating { .. } => f.write_str("it or its namespace is being deleted"),
@@ -226,7 +236,7 @@ impl Refusal {
                 object.kind, object.name
             )),
             Self::Malformed(_) => Some(format!("see what it may hold: kubectl explain {}", explained(object))),
-            Self::Forbidden(_) => Some(format!("kubectl auth can-i --list{place}")),
+            Self::NoRight(_) | Self::Forbidden(_) => Some(format!("kubectl auth can-i --list{place}")),
             Self::NoNamespace(name) => Some(format!("kubectl create namespace {name}")),
             Self::UnknownKind => Some(format!("kubectl api-resources | grep {}", object.kind)),
             Self::Terminating { .. } => Some(format!("kubectl get {} {}{place} -o yaml", object.kind, object.name)),

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
-use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Refusal};
+use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Look, Refusal};
 use crate::config::Service;
-use crate::docker::Docker;
+use crate::docker::{self, Docker};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::needs::Need;
 use crate::manifest::{Draft, Object, Rendered};
@@ -16,47 +16,69 @@ use crate::plan::intent::Intent;
 use crate::plan::request::Request;
 use crate::stage::admission::{Namespaces, Pods};
 use crate::stage::build::Images;
-use crate::stage::survey::Survey;
+use crate::stage::catalogue::Release;
+use crate::stage::survey::{self, Survey};
 use crate::stage::{Context, apply, draft as drafts};
 
 /// How many requests to the API server are under way at once.
 pub(super) const CONCURRENT: usize = 12;
 
-/// Finds out whether registry and cluster are there at all.
-///
-/// # Errors
-/// Both, when neither is.
-pub async fn reach(context: &Context) -> Result<()> {
-    let (registry, cluster) = tokio::join!(context.registry.check(), context.cluster.check());
-    Error::all([registry.err(), cluster.err()].into_iter().flatten().collect())
-}
+/// What is decided, and the daemon when something has to be built.
+pub type Ready = (Survey, Option<Docker>);
 
-/// Proves rights, daemon and cluster, and that the API server would accept the objects. Returns the daemon when
-/// something has to be built.
+/// Decides about every image, and proves that rights, daemon and cluster allow the rest and that the API server would
+/// accept the objects. What cannot be asked because something else is missing is left out; the rest is told at once.
 ///
 /// # Errors
 /// One error when there is one finding; otherwise one that lists them all.
-pub async fn check(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<Option<Docker>> {
-    let builds: Vec<&Service> = survey
-        .intents
-        .iter()
-        .filter(|(_, intent)| matches!(intent, Intent::Build { .. }))
-        .filter_map(|(name, _)| context.config.service(name))
-        .collect();
-    let (daemon, registry, cluster) =
-        tokio::join!(daemon(&builds), push_rights(context, &builds), cluster(context, request, survey, draft));
-    let mut errors = Vec::new();
+pub async fn check(context: &Context, request: &Request, draft: &Draft, release: Release) -> Result<Ready> {
+    let needed: Vec<&Service> = draft.references().keys().filter_map(|name| context.config.service(name)).collect();
+    let buildable = if survey::builds(request, &release) { with_build(&needed) } else { Vec::new() };
+    // It is waited for last, and only when it is needed: a daemon may be long in saying nothing.
+    let daemon = tokio::spawn(daemon(!buildable.is_empty()));
+    let (login, cluster) = tokio::join!(login(context, &needed), context.cluster.check());
+    let (has_login, has_cluster) = (login.is_ok(), cluster.is_ok());
+    let mut errors: Vec<Error> = [files(&buildable).err(), login.err(), cluster.err()].into_iter().flatten().collect();
+
+    let survey = if errors.is_empty() {
+        survey::survey(context, request, draft, release).await.map_err(|error| errors.push(error)).ok()
+    } else {
+        None
+    };
+    // Without a survey, everything that can be built may have to be.
+    let builds = survey.as_ref().map_or(buildable, |survey| survey.builds(&needed));
+    let rights = push_rights(context, if has_login { &builds } else { &[] });
+    let objects = async { if has_cluster { objects(context, request, draft, survey.as_ref()).await } else { Ok(()) } };
+    let (rights, objects) = tokio::join!(rights, objects);
+    errors.extend(rights.err());
+    let daemon = if builds.is_empty() { Ok(None) } else { daemon.await.expect("asking a daemon does not panic") };
     let daemon = daemon.unwrap_or_else(|error| {
         errors.push(error);
         None
     });
-    errors.extend(registry.err());
-    errors.extend(cluster.err());
-    Error::all(errors).map(|()| daemon)
+    errors.extend(objects.err());
+    Error::all(errors)?;
+    Ok((survey.expect("it is missing only with an error"), daemon))
 }
 
-async fn daemon(builds: &[&Service]) -> Result<Option<Docker>> {
-    if builds.is_empty() {
+fn with_build<'a>(services: &[&'a Service]) -> Vec<&'a Service> {
+    services.iter().copied().filter(|service| service.build.is_some()).collect()
+}
+
+fn files(buildable: &[&Service]) -> Result<()> {
+    let wrong = buildable.iter().filter_map(|service| docker::check_build(service.build.as_ref()?).err());
+    Error::all(wrong.collect())
+}
+
+async fn login(context: &Context, needed: &[&Service]) -> Result<()> {
+    match needed.first() {
+        Some(service) => context.registry.check(&service.repository).await,
+        None => Ok(()),
+    }
+}
+
+async fn daemon(is_needed: bool) -> Result<Option<Docker>> {
+    if !is_needed {
         return Ok(None);
     }
     let daemon = Docker::connect()?;
@@ -72,71 +94,97 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
     Ok(())
 }
 
-async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<()> {
-    let rendered = drafts::pin(context, draft.clone(), &provisional(context, survey)).await?;
+async fn objects(context: &Context, request: &Request, draft: &Draft, survey: Option<&Survey>) -> Result<()> {
+    let rendered = drafts::pin(context, draft.clone(), &provisional(context, draft, survey)).await?;
     rendered.waves(&context.config.order)?;
     let namespaces = Namespaces::read(context, &rendered).await;
     Error::all(namespaces.dying())?;
-    let rights = rights(context, &rendered).await;
+    let needs = rendered.needs();
+    let rights = rights(context, &rendered, &needs).await;
     let all_rights = rights.is_ok();
-    let (needs, asked, pods) = tokio::join!(
-        provided(context, rendered.needs()),
-        ask(context, request, &rendered),
-        Pods::ask(context, &rendered)
-    );
-    // What is forbidden was told as a missing right already.
-    let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::Forbidden(_));
+    let (provided, asked, pods) =
+        tokio::join!(provided(context, needs), ask(context, request, &rendered), Pods::ask(context, &rendered));
+    // Which right is missing was told already.
+    let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::NoRight(_));
     let asked = asked.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(told));
     let accepted = judge(context, &rendered, asked, |object, warnings| namespaces.refuses(&pods, object, warnings));
-    Error::all([rights.err(), needs.err(), accepted.err()].into_iter().flatten().collect())
+    Error::all([rights.err(), provided.err(), accepted.err()].into_iter().flatten().collect())
 }
 
-/// Images as far as they are known; a digest that cannot exist stands for what is still to be built.
-fn provisional(context: &Context, survey: &Survey) -> Images {
-    let image = |name: &ServiceName, intent: &Intent| match intent {
-        Intent::Take(taken) => taken.image.clone(),
-        Intent::Build { .. } => {
-            let service = context.config.service(name).expect("intents name services of the configuration");
-            PinnedImage { repository: service.repository.clone(), digest: Digest::of(name.as_str().as_bytes()) }
-        }
+/// Images as far as they are known; a digest that cannot exist stands for any other.
+fn provisional(context: &Context, draft: &Draft, survey: Option<&Survey>) -> Images {
+    let image = |name: &ServiceName| {
+        let known = survey.and_then(|survey| survey.intents.get(name)).and_then(Intent::image).cloned();
+        known.or_else(|| {
+            let repository = context.config.service(name)?.repository.clone();
+            Some(PinnedImage { repository, digest: Digest::of(name.as_str().as_bytes()) })
+        })
     };
-    survey.intents.iter().map(|(name, intent)| (name.clone(), image(name, intent))).collect()
+    draft.references().into_keys().filter_map(|name| Some((name.clone(), image(&name)?))).collect()
 }
 
-async fn rights(context: &Context, rendered: &Rendered) -> Result<()> {
-    let missing = context.cluster.missing_rights(&context.config.namespace, &rendered.keys()).await?;
+async fn rights(context: &Context, rendered: &Rendered, needs: &[Need]) -> Result<()> {
+    let read: Vec<ObjectKey> = needs.iter().map(|need| need.key.clone()).collect();
+    let missing = context.cluster.missing_rights(&context.config.namespace, &rendered.keys(), &read).await?;
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::refused("this account may not do everything that the deploy needs")
-        .details(missing)
-        .hint("ask for these rights, or use another account: kubectl auth whoami"))
+    Err(Error::refused(format!(
+        "this account may not do everything at {} that the deploy needs",
+        context.cluster.server()
+    ))
+    .details(missing)
+    .hint("ask for these rights, or use another account: kubectl auth whoami"))
 }
 
 /// Secrets, ConfigMaps and pull secrets that pods need are in the cluster or among the objects.
 async fn provided(context: &Context, needs: Vec<Need>) -> Result<()> {
     let keys: BTreeSet<&ObjectKey> = needs.iter().map(|need| &need.key).collect();
-    let found = join_all(keys.iter().map(|key| context.cluster.get(key))).await;
+    let found = join_all(keys.iter().map(|key| context.cluster.look(key))).await;
     let mut live = BTreeMap::new();
-    for (key, object) in keys.iter().zip(found) {
-        live.insert((*key).clone(), object?);
+    for (key, look) in keys.iter().zip(found) {
+        live.insert((*key).clone(), look?);
     }
-    let findings: Vec<String> = needs.iter().filter_map(|need| unmet(need, live[&need.key].as_ref())).collect();
+    let unmet = needs.iter().filter_map(|need| unmet(need, &live[&need.key]));
+    let (findings, hints): (Vec<String>, BTreeSet<String>) = unmet.unzip();
     if findings.is_empty() {
         return Ok(());
     }
-    Err(Error::refused("pods need what neither the cluster nor the manifests provide")
-        .details(findings)
-        .hint("create it first, then run the same command again"))
+    let error = Error::refused("pods need what neither the cluster nor the manifests provide").details(findings);
+    Err(hints.into_iter().fold(error, Error::hint))
 }
 
-fn unmet(need: &Need, live: Option<&serde_json::Value>) -> Option<String> {
+/// What is missing, and how to provide it.
+fn unmet(need: &Need, live: &Look) -> Option<(String, String)> {
     let by: Vec<String> = need.by.iter().map(ToString::to_string).collect();
     let by = by.join(", ");
-    let Some(live) = live else { return Some(format!("{} is missing; needed by {by}", need.key)) };
-    let wanted = need.data_key.as_ref()?;
-    let has = |field: &str| live.get(field).is_some_and(|data| data.get(wanted).is_some());
-    (!has("data") && !has("binaryData")).then(|| format!("{} has no key {wanted}; needed by {by}", need.key))
+    let ObjectKey { kind, namespace, name, .. } = &need.key;
+    let kubectl = format!("kubectl -n {}", namespace.as_deref().unwrap_or("default"));
+    match (live, &need.data_key) {
+        // The missing right is told. Without it, nobody knows.
+        (Look::Forbidden, _) | (Look::Object(_), None) => None,
+        (Look::Object(live), Some(wanted)) => {
+            let has = |field: &str| live.get(field).is_some_and(|data| data.get(wanted).is_some());
+            let finding = format!("{} has no key {wanted}; needed by {by}", need.key);
+            (!has("data") && !has("binaryData"))
+                .then(|| (finding, format!("add the key: {kubectl} edit {kind} {name}")))
+        }
+        (Look::Nothing, _) => {
+            let create = match kind.as_str() {
+                "Secret" if need.is_for_pulls => {
+                    format!("secret docker-registry {name} --docker-server=… --docker-username=…")
+                }
+                "Secret" => format!("secret generic {name} --from-file=KEY=FILE"),
+                "ConfigMap" => format!("configmap {name} --from-file=KEY=FILE"),
+                "ServiceAccount" => format!("serviceaccount {name}"),
+                _ => "-f FILE".to_owned(),
+            };
+            Some((
+                format!("{} is missing; needed by {by}", need.key),
+                format!("create it first: {kubectl} create {create}"),
+            ))
+        }
+    }
 }
 
 /// Asks the API server whether it would accept every object, without writing. What lies in a namespace or is of a

@@ -107,13 +107,8 @@ fn base64(bytes: &[u8]) -> String {
 fn an_account_without_rights() {
     let project = Project::new("rights");
     project.kubectl(&["create", "serviceaccount", "robot"]);
-    project.kubectl(&[
-        "create",
-        "role",
-        "robot",
-        "--verb=get,list,watch",
-        "--resource=pods,services,configmaps,secrets,jobs.batch",
-    ]);
+    let resources = "--resource=pods,services,configmaps,jobs.batch";
+    project.kubectl(&["create", "role", "robot", "--verb=get,list,watch", resources]);
     project.kubectl(&[
         "create",
         "rolebinding",
@@ -122,7 +117,9 @@ fn an_account_without_rights() {
         &format!("--serviceaccount={}:robot", project.name),
     ]);
     let token = project.kubectl(&["create", "token", "robot"]);
+    let mut server = String::new();
     let robot = kubeconfig(&project, |text| {
+        value(&text, "server").clone_into(&mut server);
         let user = text.find("users:").expect("users");
         let name = value(&text[user..], "name");
         format!("{}users:\n- name: {name}\n  user:\n    token: {}\n", &text[..user], token.trim())
@@ -132,13 +129,18 @@ fn an_account_without_rights() {
         format!("may not create, patch configmaps in {name}"),
         format!("may not create, get, list, patch, watch deployments.apps in {name}"),
         format!("may not get pods/log in {name}"),
+        format!("may not create, delete, patch jobs.batch in {name}"),
+        format!("may not get secrets in {name}"),
+        "may not create, get, patch namespaces\n".to_owned(),
+        format!("this account may not do everything at {server}"),
         "kubectl auth whoami".to_owned(),
     ];
     Refused::of(&project)
         .with(&[("KUBECONFIG", &robot)])
         .says(&words.each_ref().map(String::as_str))
         .never_says(token.trim())
-        .never_says("User \"system");
+        .never_says("User \"system")
+        .never_says("cannot read");
 }
 
 /// A namespace that is being deleted and cannot go, until this is dropped.

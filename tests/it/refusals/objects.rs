@@ -1,6 +1,6 @@
 //! Manifests, and what the API server, the namespace and the pods would make of them.
 
-use super::{MANIFESTS, Refused};
+use super::{CLOSED, CONFIG, MANIFESTS, Refused};
 use crate::support::{Project, kubectl};
 
 const LEVEL: &str = "pod-security.kubernetes.io/";
@@ -143,7 +143,34 @@ fn what_pods_need_and_nobody_provides() {
         &format!("Secret {name}/pull is missing; needed by Deployment {name}/api"),
         &format!("ConfigMap {name}/no-such-settings is missing"),
         &format!("Secret {name}/keys has no key wanted; needed by Deployment {name}/site"),
+        &format!("kubectl -n {name} create secret docker-registry pull"),
+        &format!("kubectl -n {name} create configmap no-such-settings"),
+        &format!("kubectl -n {name} edit Secret keys"),
     ]);
+}
+
+#[test]
+fn mistakes_of_every_sort_come_in_one_answer() {
+    let project = Project::new("several");
+    project.edit(&api(), "replicas: 1", "replcas: 1");
+    project.edit(CONFIG, "target: job", "target: jobb");
+    project.kubectl(&["delete", "secret", "pull"]);
+    let environment = [("SHOP_PASSWORD", "made-up-wrong-password"), ("DOCKER_HOST", "unix:///nowhere/docker.sock")];
+    let of_here = [".spec.replcas", "\"jobb\"", "/pull is missing"];
+    let of_there = ["does not accept the password of admin", "/nowhere/docker.sock"];
+    Refused::of(&project).with(&environment).says(&[&of_here[..], &of_there].concat());
+
+    // What does not depend on a registry is found without one, and the same goes for a cluster.
+    project.edit(CONFIG, "target: jobb", "target: job");
+    project.edit(CONFIG, &project.sandbox().registry.clone(), CLOSED);
+    Refused::of(&project).says(&[".spec.replcas", &format!("{CLOSED} cannot be reached")]);
+    project.edit(CONFIG, CLOSED, &project.sandbox().registry.clone());
+    project
+        .write("kubeconfig", &crate::support::kubectl(&["config", "view", "--raw"]).replace("10.41.0.1:17443", CLOSED));
+    let kubeconfig = project.path("kubeconfig").display().to_string();
+    let token = project.sandbox().read_token.clone();
+    let environment = [("SHOP_PASSWORD", token.as_str()), ("KUBECONFIG", &kubeconfig)];
+    Refused::of(&project).with(&environment).says(&[&format!("https://{CLOSED}"), "admin may not push to"]);
 }
 
 #[test]

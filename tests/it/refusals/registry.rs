@@ -10,11 +10,12 @@ fn an_account_that_may_not_push() {
     let project = Project::new("account");
     let wrong = "made-up-wrong-password";
     let server = project.sandbox().registry.clone();
-    let words = ["password", server.as_str(), "registry.password"];
+    let words = [&format!("the registry {server} does not accept the password of admin"), "registry.password"];
     Refused::of(&project).with(&[("SHOP_PASSWORD", wrong)]).says(&words).never_says(wrong);
 
     let token = project.sandbox().read_token.clone();
-    let words = [server.as_str(), "push", "write"];
+    let words =
+        [&format!("admin may not push to {server}/admin/{}", project.image("api")), "the right to write packages"];
     Refused::of(&project).with(&[("SHOP_PASSWORD", &token)]).says(&words).never_says(&token);
 }
 
@@ -27,7 +28,11 @@ fn an_owner_that_does_not_exist() {
         let file = format!("{MANIFESTS}/{manifest}.yaml");
         project.edit(&file, &format!("example/{owner}/"), "example/no-such-owner/");
     }
-    Refused::of(&project).says(&["does not know the owner no-such-owner", "registry.owner"]);
+    Refused::of(&project).says(&[
+        "does not know the owner no-such-owner",
+        &project.sandbox().registry,
+        "registry.owner",
+    ]);
 }
 
 #[test]
@@ -41,14 +46,20 @@ fn a_registry_that_is_not_there_or_not_to_be_trusted() {
     // Somebody listens and never says a word.
     let (_silent, mute) = silent();
     project.edit(CONFIG, CLOSED, &mute);
-    Refused::of(&project).says(&[&mute, "gave no answer within 4 s"]);
+    Refused::of(&project).says(&[&mute, "gave no answer within 3 s"]);
 
     // TLS by an authority that nobody has introduced, and then plain HTTP to it.
     let tls = std::env::var("SANDBOX_PLAIN_REGISTRY").expect("the sandbox");
     project.edit(CONFIG, &mute, &tls);
-    Refused::of(&project).says(&[&tls, "plainHttp"]);
+    Refused::of(&project).says(&[&format!("{tls} is not an image registry"), "HTTPS server", "registry.plainHttp"]);
     project.edit(CONFIG, "  plainHttp: true\n", "");
-    Refused::of(&project).says(&[&format!("{tls} cannot be reached"), "certificate", "registry.ca"]);
+    Refused::of(&project).says(&[&format!("{tls} cannot be reached"), "certificate is not trusted", "registry.ca"]);
+
+    // Its authority is known then, and the password is another registry's.
+    let ca = std::env::var("SANDBOX_PLAIN_REGISTRY_CA").expect("the sandbox");
+    project.edit(CONFIG, "username: admin", &format!("username: plain\n  ca: {ca}"));
+    Refused::of(&project).says(&[&format!("{tls} does not accept the password of plain"), "registry.password"]);
+    project.edit(CONFIG, &format!("username: plain\n  ca: {ca}"), "username: admin");
 
     // TLS to one that speaks none.
     project.edit(CONFIG, &tls, &server);
