@@ -174,7 +174,7 @@ impl fmt::Display for Refusal {
                 write!(f, "fields of it were set by {}", managers.join(", "))
             }
             Self::Invalid(_) => f.write_str("it is not valid"),
-            Self::Malformed(text) => write!(f, "it is not understood: {text}"),
+            Self::Malformed(text) => write!(f, "it is not understood: {}", core(text)),
             Self::NoRight(text) | Self::Forbidden(text) => write!(f, "forbidden: {text}"),
             Self::NoNamespace(name) => write!(f, "the namespace {name} does not exist"),
             Self::UnknownKind => f.write_str("its kind is not served by this cluster"),
@@ -245,6 +245,17 @@ impl Refusal {
     }
 }
 
+/// What is wrong, of `failed to create typed patch object (shop/api; apps/v1, Kind=Deployment): .spec.x: …` and `failed
+/// to convert new object (…) to proper version: unable to convert unstructured object to apps/v1, Kind=…: …`.
+fn core(text: &str) -> &str {
+    if !text.starts_with("failed to ") {
+        return text;
+    }
+    let (_, rest) = text.split_once("): ").or_else(|| text.split_once(") to proper version: ")).unwrap_or(("", text));
+    let converted = rest.strip_prefix("unable to convert unstructured object to ");
+    converted.and_then(|rest| rest.split_once(": ")).map_or(rest, |(_, wrong)| wrong)
+}
+
 /// The argument of `kubectl explain` that shows the fields of an object of this kind.
 fn explained(object: &ObjectKey) -> String {
     let deeper = if matches!(object.kind.as_str(), "ConfigMap" | "Secret") { "" } else { ".spec" };
@@ -308,6 +319,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_understood_is_told_without_what_is_known_anyway() {
+        for (text, wrong) in [
+            (
+                "failed to create typed patch object (shop/a; apps/v1, Kind=Deployment): .spec.x: unknown",
+                ".spec.x: unknown",
+            ),
+            (
+                "failed to convert new object (shop/a; apps/v1, Kind=Deployment) to proper version: unable to convert \
+                 unstructured object to apps/v1, Kind=Deployment: json: cannot unmarshal",
+                "json: cannot unmarshal",
+            ),
+            ("illegal base64 data (or so): x", "illegal base64 data (or so): x"),
+        ] {
+            assert_eq!(core(text), wrong);
+        }
+    }
+
+    #[test]
     fn kinds_of_refusals_are_told_apart() {
         let unknown_field = "failed to create typed patch object (shop/a; apps/v1, Kind=Deployment): .spec.x: field not declared in schema";
         let terminating = json!({ "causes": [{ "reason": "NamespaceTerminating" }] });
@@ -317,6 +346,9 @@ mod tests {
         assert!(matches!(of(json!({ "code": 500, "reason": "InternalError" })), Refusal::Unreachable(_)));
         assert!(matches!(of(json!({ "code": 403, "details": terminating })), Refusal::Terminating { .. }));
         assert!(matches!(of(json!({ "code": 403 })), Refusal::Forbidden(_)));
+        let cannot =
+            "deployments.apps \"api\" is forbidden: User \"robot\" cannot patch resource \"deployments\" in API group";
+        assert!(matches!(of(json!({ "code": 403, "message": cannot })), Refusal::NoRight(_)));
         assert_eq!(of(json!({ "code": 404, "details": namespace })), Refusal::NoNamespace("shop".to_owned()));
         assert_eq!(of(json!({ "code": 404, "message": "404 page not found" })), Refusal::UnknownKind);
         assert!(matches!(of(json!({ "code": 409, "reason": "Conflict" })), Refusal::Changed(_)));

@@ -24,9 +24,11 @@ fn another_cluster_than_the_expected_one() {
     let project = Project::new("context");
     project.edit(CONFIG, "registry:", "context: production\nregistry:");
     Refused::of(&project).says(&["is for the context production", "sandbox", "--context production"]);
-    Refused::of(&project)
-        .arguments(&["all", "--context", "production"])
-        .says(&["no context called production", "sandbox"]);
+    Refused::of(&project).arguments(&["all", "--context", "production"]).says(&[
+        "no context called production",
+        "there is: sandbox",
+        "kubectl config get-contexts",
+    ]);
 }
 
 #[test]
@@ -67,7 +69,9 @@ fn certificates_that_do_not_hold() {
         let with = text.replace(value(&text, "client-certificate-data"), &base64(&certificate));
         with.replace(value(&text, "client-key-data"), &base64(&key))
     });
-    Refused::of(&project).with(&[("KUBECONFIG", &expired)]).says(&["expired"]);
+    let words =
+        ["cannot use the cluster: https://", "401 Unauthorized", "may have expired", "openssl x509 -noout -enddate"];
+    Refused::of(&project).with(&[("KUBECONFIG", &expired)]).says(&words);
 }
 
 /// A client certificate of the sandbox's own authority, which ended long ago.

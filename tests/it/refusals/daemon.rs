@@ -27,8 +27,8 @@ fn a_daemon_that_is_not_there() {
     ]);
 }
 
-/// A fake: a daemon this old, or on Windows, cannot be had here. It answers the questions that tell: every daemon that
-/// speaks this API and runs Linux containers has BuildKit.
+/// A fake: a daemon this old, on Windows, or Podman's cannot be had here. It answers the questions that tell: every other
+/// daemon that speaks this API has BuildKit, whichever `Builder-Version` it recommends, and most name none at all.
 fn daemon(socket: &Path, ping: &'static str, version: &'static str) {
     let listener = UnixListener::bind(socket).expect("a socket");
     std::thread::spawn(move || {
@@ -63,7 +63,20 @@ fn a_daemon_that_cannot_build_here() {
             "old",
             "Api-Version: 1.30\r\nOstype: linux\r\n",
             r#"{"Version": "17.06.0", "ApiVersion": "1.30", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"}"#,
-            &["is too old: version 17.06.0 with API 1.30", "API 1.39"][..],
+            &["is too old: version 17.06.0 with API 1.30", "API 1.41 is needed", "update Docker"][..],
+        ),
+        (
+            "nineteen",
+            "Api-Version: 1.40\r\nOstype: linux\r\n",
+            r#"{"Version": "19.03.15", "ApiVersion": "1.40", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"}"#,
+            &["is too old: version 19.03.15 with API 1.40", "update Docker"],
+        ),
+        (
+            "podman",
+            "Api-Version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\nOstype: linux\r\n",
+            r#"{"Version": "4.3.1", "ApiVersion": "1.41", "MinAPIVersion": "1.24", "Os": "linux", "Arch": "amd64",
+                "Components": [{"Name": "Podman Engine", "Version": "4.3.1"}]}"#,
+            &["is Podman Engine, without BuildKit", "docker context ls"],
         ),
         (
             "windows",

@@ -20,7 +20,7 @@ fn objects_that_the_api_server_would_refuse_all_at_once() {
     );
     Refused::of(&project).says(&[
         "api.yaml:11",
-        ".spec.replcas: field not declared",
+        "it is not understood: .spec.replcas: field not declared",
         "kubectl explain deployment.spec --api-version apps/v1",
         "site.yaml:11",
         "periodSeconds",
