@@ -30,11 +30,9 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
 
     run.begin(Stage::Preflight);
     let draft = stage::draft::read(&context.config, &context.events, request)?;
-    stage::preflight::reach(context).await?;
     let release = Release::name(&context.config, request).await?;
     context.events.send(Event::RunStarted { target: target(context), release: release.tag.to_string() });
-    let survey = stage::survey::survey(context, request, &draft, release).await?;
-    let daemon = stage::preflight::check(context, request, &survey, &draft).await?;
+    let (survey, daemon) = stage::preflight::check(context, request, &draft, release).await?;
     run.end(Stage::Preflight);
 
     run.begin(Stage::Build);

@@ -28,6 +28,7 @@ pub struct Cluster {
 struct Inner {
     context: Option<String>,
     server: String,
+    has_certificate: bool,
     client: RwLock<Client>,
     kinds: RwLock<Option<Arc<Kinds>>>,
 }
@@ -52,9 +53,12 @@ impl Cluster {
     pub async fn connect(context: Option<&str>, expected: Option<&str>) -> Result<Self> {
         let (name, config) = configuration(context, expected).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let user = &config.auth_info;
+        let has_certificate = user.client_certificate.is_some() || user.client_certificate_data.is_some();
         let client = client(config)
             .map_err(|e| Error::refused(format!("cannot prepare the connection to {server}")).because(e).hint(VIEW))?;
-        let inner = Inner { context: name, server, client: RwLock::new(client), kinds: RwLock::new(None) };
+        let (client, kinds) = (RwLock::new(client), RwLock::new(None));
+        let inner = Inner { context: name, server, has_certificate, client, kinds };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -66,6 +70,11 @@ impl Cluster {
     /// URL of the API server.
     pub fn server(&self) -> &str {
         &self.inner.server
+    }
+
+    /// Whether a client certificate says who this is.
+    pub(super) fn has_certificate(&self) -> bool {
+        self.inner.has_certificate
     }
 
     /// Asks the API server for its version, once, and waits at most four seconds.
@@ -184,8 +193,10 @@ fn choose(kubeconfig: &Kubeconfig, context: Option<&str>, expected: Option<&str>
             .hint(format!("name one with --context; there is: {}", list(&names))));
     };
     if !names.contains(&name) {
-        return Err(Error::refused(format!("the kubeconfig has no context called {name}"))
-            .hint(format!("there is: {}; KUBECONFIG may name the wrong file", list(&names))));
+        return Err(Error::refused(format!("the kubeconfig has no context called {name}")).hint(format!(
+            "there is: {}; see: kubectl config get-contexts; KUBECONFIG may name the wrong file",
+            list(&names)
+        )));
     }
     match expected {
         Some(expected) if expected != name => Err(wrong_context(name, expected)),

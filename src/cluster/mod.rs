@@ -23,5 +23,6 @@ pub use apply::{AppliedObject, ApplyOptions, MANAGER};
 pub use client::{Cluster, Version};
 pub use discovery::Resource;
 pub use lease::Lease;
+pub use objects::Look;
 pub use refusal::{ApplyError, Conflict, Refusal};
 pub use watch::Watch;

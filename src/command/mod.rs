@@ -41,7 +41,11 @@ pub fn run() -> ExitCode {
 /// Help and version are answers; everything else that clap says is a refusal.
 fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    if error.use_stderr() { Kind::Refused.exit_code() } else { ExitCode::SUCCESS }
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    ui::report_next("hdeploy --help");
+    Kind::Refused.exit_code()
 }
 
 fn dispatch(cli: Cli, redactor: &Redactor) -> Result<()> {

@@ -23,6 +23,11 @@ pub fn lint(object: &Value, left_over: &[&str]) -> Vec<String> {
     for claim in claims(object) {
         quantities(&claim["spec"]["resources"], "spec.resources", &mut findings);
     }
+    match object["kind"].as_str() {
+        Some("ResourceQuota") => named_quantities(&object["spec"]["hard"], "spec.hard", &mut findings),
+        Some("HorizontalPodAutoscaler") => targets(&object["spec"]["metrics"], &mut findings),
+        _ => {}
+    }
     if object["kind"] == "Service" {
         twice(&object["spec"]["ports"], "spec.ports", &["port", "protocol"], &mut findings);
     }
@@ -38,8 +43,25 @@ fn claims(object: &Value) -> impl Iterator<Item = &Value> {
 /// `requests` and `limits` of `resources`.
 fn quantities(resources: &Value, path: &str, findings: &mut Vec<String>) {
     for field in ["requests", "limits"] {
-        for (name, value) in resources[field].as_object().into_iter().flatten() {
-            quantity(value, &format!("{path}.{field}.{name}"), findings);
+        named_quantities(&resources[field], &format!("{path}.{field}"), findings);
+    }
+}
+
+fn named_quantities(map: &Value, path: &str, findings: &mut Vec<String>) {
+    for (name, value) in map.as_object().into_iter().flatten() {
+        quantity(value, &format!("{path}.{name}"), findings);
+    }
+}
+
+/// What an autoscaler aims at.
+fn targets(metrics: &Value, findings: &mut Vec<String>) {
+    for (index, metric) in metrics.as_array().into_iter().flatten().enumerate() {
+        for (source, value) in metric.as_object().into_iter().flatten() {
+            for field in ["value", "averageValue"] {
+                if let Some(aim) = value["target"].get(field) {
+                    quantity(aim, &format!("spec.metrics[{index}].{source}.target.{field}"), findings);
+                }
+            }
         }
     }
 }
@@ -182,6 +204,11 @@ mod tests {
         let claim = json!({"spec": {"resources": {"requests": {"storage": "5G i"}}}});
         let set = json!({"kind": "StatefulSet", "spec": {"volumeClaimTemplates": [claim]}});
         assert_eq!(paths(&set), ["spec.resources.requests.storage"]);
+        let quota = json!({"kind": "ResourceQuota", "spec": {"hard": {"pods": "10", "limits.cpu": "ten"}}});
+        assert_eq!(paths(&quota), ["spec.hard.limits.cpu"]);
+        let metric = json!({"type": "Pods", "pods": {"metric": {"name": "x"}, "target": {"averageValue": "1kk"}}});
+        let scaler = json!({"kind": "HorizontalPodAutoscaler", "spec": {"metrics": [metric]}});
+        assert_eq!(paths(&scaler), ["spec.metrics[0].pods.target.averageValue"]);
         let claim = json!({"kind": "PersistentVolumeClaim", "spec": claim["spec"]});
         assert_eq!(paths(&claim), ["spec.resources.requests.storage"]);
     }

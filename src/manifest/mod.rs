@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 pub use draft::{Draft, Skipped, Warning};
+use rendered::JOB_LABEL;
 pub use rendered::Rendered;
 pub use wave::{Wave, WaveKind};
 
@@ -60,6 +61,15 @@ impl Object {
     /// What identifies it.
     pub fn key(&self) -> ObjectKey {
         ObjectKey::of(&self.value).expect("reading refuses objects without identity")
+    }
+
+    /// The same as people know it: a Job is called as in the manifests.
+    pub fn known_as(&self) -> ObjectKey {
+        let mut key = self.key();
+        if let (Some(name), "Job") = (self.value["metadata"]["labels"][JOB_LABEL].as_str(), self.kind()) {
+            name.clone_into(&mut key.name);
+        }
+        key
     }
 
     /// Its kind.

@@ -83,25 +83,10 @@ impl Session {
         self.authorized(Ask { method, repository, url, body: None }).await
     }
 
-    /// `host:port` of the registry of the configuration.
-    pub fn server(&self) -> &str {
-        &self.config.server
-    }
-
-    /// Asks the registry of the configuration what it is, as nobody.
-    pub async fn ask_base(&self) -> Result<Answer> {
-        let url = self.address(&self.config.server, "")?;
-        self.transport.send(&Request { method: Method::GET, url, authorization: None, body: None }).await
-    }
-
     fn url(&self, repository: &Repository, path: &str) -> Result<Url> {
-        self.address(&repository.registry, path)
-    }
-
-    fn address(&self, registry: &str, path: &str) -> Result<Url> {
-        let plain = self.config.plain_http && registry == self.config.server;
+        let plain = self.config.plain_http && repository.registry == self.config.server;
         let scheme = if plain { "http" } else { "https" };
-        let text = format!("{scheme}://{registry}/v2/{path}");
+        let text = format!("{scheme}://{}/v2/{path}", repository.registry);
         Url::parse(&text).map_err(|error| Error::refused(format!("{text} is no address")).because(error))
     }
 

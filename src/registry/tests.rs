@@ -192,6 +192,6 @@ async fn tags_are_followed_by_links_until_nothing_new_comes() {
 async fn what_answers_like_a_web_site_is_no_registry() {
     let (host, _) = server(|_| answer("200 OK", &["content-type: text/html"], "<html>")).await;
     let (registry, repository) = client(&host);
-    let error = registry.prove_push(&repository).await.expect_err("a web site");
+    let error = registry.check(&repository).await.expect_err("a web site");
     assert!(error.message.ends_with("is not an image registry"), "{error}");
 }

@@ -119,8 +119,8 @@ pub fn no_owner(repository: &Repository, answer: &Answer) -> Error {
 }
 
 /// Something else is served there.
-pub fn no_registry(registry: &str, answer: &Answer) -> Error {
-    Error::refused(format!("{registry} is not an image registry"))
+pub fn no_registry(repository: &Repository, answer: &Answer) -> Error {
+    Error::refused(format!("{} is not an image registry", repository.registry))
         .because(format!("/v2/ answers {}", words(answer)))
         .hint(format!("check registry.server, its port, and registry.plainHttp: curl -v {}", answer.url))
 }

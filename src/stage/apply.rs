@@ -95,15 +95,20 @@ async fn one(context: &Context, request: &Request, rollout: &Rollout<'_>, object
     context.wrote.set();
     let answer = send(context, rollout.rendered, changed, options).await.map_err(|error| refused(object, error))?;
     context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
-    for warning in answer.warnings {
-        context.events.warn(key.to_string(), warning);
-    }
+    warn(context, object, answer.warnings);
     Ok(AppliedObject { key, value: answer.value, outcome: answer.outcome })
+}
+
+/// Says what the API server warns of.
+pub fn warn(context: &Context, object: &Object, warnings: Vec<String>) {
+    for warning in warnings {
+        context.events.warn(object.known_as().to_string(), warning);
+    }
 }
 
 /// The refusal of an object, with the place in the manifests.
 pub fn refused(object: &Object, error: ApplyError) -> Error {
-    let mut error = Error::from(error);
+    let mut error = Error::from(ApplyError { object: object.known_as(), ..error });
     error.message = format!("{}: {}", object.source, error.message);
     error
 }

@@ -164,23 +164,14 @@ impl<'a> Catalogue<'a> {
     }
 
     /// Intents of the services that can be built.
-    ///
-    /// # Errors
-    /// Every build that cannot begin, at once.
     pub async fn built(
         self,
         services: &BTreeSet<ServiceName>,
         release: &Release,
     ) -> Result<BTreeMap<ServiceName, Intent>> {
         let mut intents = BTreeMap::new();
-        let builds: Vec<(&Service, &Build)> = services
-            .iter()
-            .map(|name| self.service(name))
-            .map(|service| (service, service.build.as_ref().expect("only services with a build are asked for")))
-            .collect();
-        let wrong: Vec<Error> = builds.iter().filter_map(|(_, build)| docker::check_build(build).err()).collect();
-        Error::all(wrong)?;
-        for (service, build) in builds {
+        for service in services.iter().map(|name| self.service(name)) {
+            let build = service.build.as_ref().expect("only services with a build are asked for");
             let (naming, recipe) = naming_of(service, build, release).await?;
             let by_tag = self.find(&service.repository, &naming.tag).await?;
             let by_own = if naming.exact { None } else { self.find(&service.repository, &naming.own).await? };
@@ -214,7 +205,9 @@ fn taken(found: Found, tag: Tag, release: &Tag) -> Taken {
 }
 
 fn not_there(repository: &Repository, wanted: &Tag, have: &[Tag]) -> String {
-    let near = nearest(wanted.as_str(), have.iter().map(Tag::as_str).filter(|tag| *tag != "latest"));
+    // Every tag of a release is found by the release's name.
+    let names = have.iter().map(|tag| naming::release_of(tag).unwrap_or(tag.as_str())).filter(|name| *name != "latest");
+    let near = nearest(wanted.as_str(), names);
     match (near.is_empty(), have.is_empty()) {
         (false, _) => format!("{repository} has no tag {wanted}; the nearest are {}", near.join(", ")),
         (true, false) => format!("{repository} has no tag {wanted}, nor one like it"),

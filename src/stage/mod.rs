@@ -1,5 +1,6 @@
 //! The stages of a deploy, one file each: the only callers of the edges.
 
+pub mod admission;
 pub mod apply;
 pub mod build;
 pub mod catalogue;

@@ -6,58 +6,81 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
-use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, MANAGER, Refusal};
+use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Look, MANAGER, Refusal};
 use crate::config::Service;
-use crate::docker::Docker;
+use crate::docker::{self, Docker};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::needs::Need;
-use crate::manifest::{Draft, Object, Rendered, pod_security};
+use crate::manifest::{Draft, Object, Rendered};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName};
 use crate::plan::changes::{Changed, Changes};
 use crate::plan::intent::Intent;
 use crate::plan::request::Request;
+use crate::stage::admission::{Namespaces, Pods};
 use crate::stage::build::Images;
-use crate::stage::survey::Survey;
+use crate::stage::catalogue::Release;
+use crate::stage::survey::{self, Survey};
 use crate::stage::{Context, apply, changes, draft as drafts};
 
 /// How many requests to the API server are under way at once.
-const CONCURRENT: usize = 12;
+pub(super) const CONCURRENT: usize = 12;
 
-/// Finds out whether registry and cluster are there at all.
-///
-/// # Errors
-/// Both, when neither is.
-pub async fn reach(context: &Context) -> Result<()> {
-    let (registry, cluster) = tokio::join!(context.registry.check(), context.cluster.check());
-    Error::all([registry.err(), cluster.err()].into_iter().flatten().collect())
-}
+/// What is decided, and the daemon when something has to be built.
+pub type Ready = (Survey, Option<Docker>);
 
-/// Proves rights, daemon and cluster, and that the API server would accept the objects. Returns the daemon when
-/// something has to be built.
+/// Decides about every image, and proves that rights, daemon and cluster allow the rest and that the API server would
+/// accept the objects. What cannot be asked because something else is missing is left out; the rest is told at once.
 ///
 /// # Errors
 /// One error when there is one finding; otherwise one that lists them all.
-pub async fn check(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<Option<Docker>> {
-    let builds: Vec<&Service> = survey
-        .intents
-        .iter()
-        .filter(|(_, intent)| matches!(intent, Intent::Build { .. }))
-        .filter_map(|(name, _)| context.config.service(name))
-        .collect();
-    let (daemon, registry, cluster) =
-        tokio::join!(daemon(&builds), push_rights(context, &builds), cluster(context, request, survey, draft));
-    let mut errors = Vec::new();
+pub async fn check(context: &Context, request: &Request, draft: &Draft, release: Release) -> Result<Ready> {
+    let needed: Vec<&Service> = draft.references().keys().filter_map(|name| context.config.service(name)).collect();
+    let buildable = if survey::builds(request, &release) { with_build(&needed) } else { Vec::new() };
+    // It is waited for last, and only when it is needed: a daemon may be long in saying nothing.
+    let daemon = tokio::spawn(daemon(!buildable.is_empty()));
+    let (login, cluster) = tokio::join!(login(context, &needed), context.cluster.check());
+    let (has_login, has_cluster) = (login.is_ok(), cluster.is_ok());
+    let mut errors: Vec<Error> = [files(&buildable).err(), login.err(), cluster.err()].into_iter().flatten().collect();
+
+    let survey = if errors.is_empty() {
+        survey::survey(context, request, draft, release).await.map_err(|error| errors.push(error)).ok()
+    } else {
+        None
+    };
+    // Without a survey, everything that can be built may have to be.
+    let builds = survey.as_ref().map_or(buildable, |survey| survey.builds(&needed));
+    let rights = push_rights(context, if has_login { &builds } else { &[] });
+    let objects = async { if has_cluster { objects(context, request, draft, survey.as_ref()).await } else { Ok(()) } };
+    let (rights, objects) = tokio::join!(rights, objects);
+    errors.extend(rights.err());
+    let daemon = if builds.is_empty() { Ok(None) } else { daemon.await.expect("asking a daemon does not panic") };
     let daemon = daemon.unwrap_or_else(|error| {
         errors.push(error);
         None
     });
-    errors.extend(registry.err());
-    errors.extend(cluster.err());
-    Error::all(errors).map(|()| daemon)
+    errors.extend(objects.err());
+    Error::all(errors)?;
+    Ok((survey.expect("it is missing only with an error"), daemon))
 }
 
-async fn daemon(builds: &[&Service]) -> Result<Option<Docker>> {
-    if builds.is_empty() {
+fn with_build<'a>(services: &[&'a Service]) -> Vec<&'a Service> {
+    services.iter().copied().filter(|service| service.build.is_some()).collect()
+}
+
+fn files(buildable: &[&Service]) -> Result<()> {
+    let wrong = buildable.iter().filter_map(|service| docker::check_build(service.build.as_ref()?).err());
+    Error::all(wrong.collect())
+}
+
+async fn login(context: &Context, needed: &[&Service]) -> Result<()> {
+    match needed.first() {
+        Some(service) => context.registry.check(&service.repository).await,
+        None => Ok(()),
+    }
+}
+
+async fn daemon(is_needed: bool) -> Result<Option<Docker>> {
+    if !is_needed {
         return Ok(None);
     }
     let daemon = Docker::connect()?;
@@ -73,74 +96,105 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
     Ok(())
 }
 
-async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<()> {
-    let rendered = drafts::pin(context, draft.clone(), &provisional(context, survey)).await?;
+async fn objects(context: &Context, request: &Request, draft: &Draft, survey: Option<&Survey>) -> Result<()> {
+    let rendered = drafts::pin(context, draft.clone(), &provisional(context, draft, survey)).await?;
     rendered.waves(&context.config.order)?;
-    let namespaces = namespaces(context, &rendered).await;
-    Error::all(namespaces.iter().filter_map(|(name, live)| dying(name, live)).collect())?;
-    let rights = rights(context, &rendered).await;
+    let namespaces = Namespaces::read(context, &rendered).await;
+    Error::all(namespaces.dying())?;
+    let needs = rendered.needs();
+    let rights = rights(context, &rendered, &needs).await;
     let all_rights = rights.is_ok();
-    let (needs, accepted) = tokio::join!(provided(context, rendered.needs()), async {
-        let changes = changes::against_live(context, &rendered).await?;
-        let asked = ask(context, request, &rendered, &changes).await;
-        // What is forbidden was told as a missing right already.
-        let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::Forbidden(_));
-        judge(
-            context,
-            &rendered,
-            &namespaces,
-            asked.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(told)),
-        )
-    });
-    Error::all([rights.err(), needs.err(), accepted.err()].into_iter().flatten().collect())
-}
-
-/// Images as far as they are known; a digest that cannot exist stands for what is still to be built.
-fn provisional(context: &Context, survey: &Survey) -> Images {
-    let image = |name: &ServiceName, intent: &Intent| match intent {
-        Intent::Take(taken) => taken.image.clone(),
-        Intent::Build { .. } => {
-            let service = context.config.service(name).expect("intents name services of the configuration");
-            PinnedImage { repository: service.repository.clone(), digest: Digest::of(name.as_str().as_bytes()) }
-        }
+    let changes = match changes::against_live(context, &rendered).await {
+        // What may not be read cannot be compared; the missing right is told.
+        Err(_) if !all_rights => Changes::default(),
+        compared => compared?,
     };
-    survey.intents.iter().map(|(name, intent)| (name.clone(), image(name, intent))).collect()
+    let (provided, asked, pods) = tokio::join!(
+        provided(context, needs),
+        ask(context, request, &rendered, &changes),
+        Pods::ask(context, &changes)
+    );
+    // Which right is missing was told already.
+    let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::NoRight(_));
+    let asked = asked.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(told));
+    let accepted = judge(context, &rendered, asked, |object, warnings| namespaces.refuses(&pods, object, warnings));
+    Error::all([rights.err(), provided.err(), accepted.err()].into_iter().flatten().collect())
 }
 
-async fn rights(context: &Context, rendered: &Rendered) -> Result<()> {
-    let missing = context.cluster.missing_rights(&context.config.namespace, &rendered.keys()).await?;
+/// Images as far as they are known; a digest that cannot exist stands for any other.
+fn provisional(context: &Context, draft: &Draft, survey: Option<&Survey>) -> Images {
+    let image = |name: &ServiceName| {
+        let known = survey.and_then(|survey| survey.intents.get(name)).and_then(Intent::image).cloned();
+        known.or_else(|| {
+            let repository = context.config.service(name)?.repository.clone();
+            Some(PinnedImage { repository, digest: Digest::of(name.as_str().as_bytes()) })
+        })
+    };
+    draft.references().into_keys().filter_map(|name| Some((name.clone(), image(&name)?))).collect()
+}
+
+async fn rights(context: &Context, rendered: &Rendered, needs: &[Need]) -> Result<()> {
+    let read: Vec<ObjectKey> = needs.iter().map(|need| need.key.clone()).collect();
+    let missing = context.cluster.missing_rights(&context.config.namespace, &rendered.keys(), &read).await?;
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::refused("this account may not do everything that the deploy needs")
-        .details(missing)
-        .hint("ask for these rights, or use another account: kubectl auth whoami"))
+    Err(Error::refused(format!(
+        "this account may not do everything at {} that the deploy needs",
+        context.cluster.server()
+    ))
+    .details(missing)
+    .hint("ask for these rights, or use another account: kubectl auth whoami"))
 }
 
 /// Secrets, ConfigMaps and pull secrets that pods need are in the cluster or among the objects.
 async fn provided(context: &Context, needs: Vec<Need>) -> Result<()> {
     let keys: BTreeSet<&ObjectKey> = needs.iter().map(|need| &need.key).collect();
-    let found = join_all(keys.iter().map(|key| context.cluster.get(key))).await;
+    let found = join_all(keys.iter().map(|key| context.cluster.look(key))).await;
     let mut live = BTreeMap::new();
-    for (key, object) in keys.iter().zip(found) {
-        live.insert((*key).clone(), object?);
+    for (key, look) in keys.iter().zip(found) {
+        live.insert((*key).clone(), look?);
     }
-    let findings: Vec<String> = needs.iter().filter_map(|need| unmet(need, live[&need.key].as_ref())).collect();
+    let unmet = needs.iter().filter_map(|need| unmet(need, &live[&need.key]));
+    let (findings, hints): (Vec<String>, BTreeSet<String>) = unmet.unzip();
     if findings.is_empty() {
         return Ok(());
     }
-    Err(Error::refused("pods need what neither the cluster nor the manifests provide")
-        .details(findings)
-        .hint("create it first, then run the same command again"))
+    let error = Error::refused("pods need what neither the cluster nor the manifests provide").details(findings);
+    Err(hints.into_iter().fold(error, Error::hint))
 }
 
-fn unmet(need: &Need, live: Option<&serde_json::Value>) -> Option<String> {
+/// What is missing, and how to provide it.
+fn unmet(need: &Need, live: &Look) -> Option<(String, String)> {
     let by: Vec<String> = need.by.iter().map(ToString::to_string).collect();
     let by = by.join(", ");
-    let Some(live) = live else { return Some(format!("{} is missing; needed by {by}", need.key)) };
-    let wanted = need.data_key.as_ref()?;
-    let has = |field: &str| live.get(field).is_some_and(|data| data.get(wanted).is_some());
-    (!has("data") && !has("binaryData")).then(|| format!("{} has no key {wanted}; needed by {by}", need.key))
+    let ObjectKey { kind, namespace, name, .. } = &need.key;
+    let kubectl = format!("kubectl -n {}", namespace.as_deref().unwrap_or("default"));
+    match (live, &need.data_key) {
+        // The missing right is told. Without it, nobody knows.
+        (Look::Forbidden, _) | (Look::Object(_), None) => None,
+        (Look::Object(live), Some(wanted)) => {
+            let has = |field: &str| live.get(field).is_some_and(|data| data.get(wanted).is_some());
+            let finding = format!("{} has no key {wanted}; needed by {by}", need.key);
+            (!has("data") && !has("binaryData"))
+                .then(|| (finding, format!("add the key: {kubectl} edit {kind} {name}")))
+        }
+        (Look::Nothing, _) => {
+            let create = match kind.as_str() {
+                "Secret" if need.is_for_pulls => {
+                    format!("secret docker-registry {name} --docker-server=… --docker-username=…")
+                }
+                "Secret" => format!("secret generic {name} --from-file=KEY=FILE"),
+                "ConfigMap" => format!("configmap {name} --from-file=KEY=FILE"),
+                "ServiceAccount" => format!("serviceaccount {name}"),
+                _ => "-f FILE".to_owned(),
+            };
+            Some((
+                format!("{} is missing; needed by {by}", need.key),
+                format!("create it first: {kubectl} create {create}"),
+            ))
+        }
+    }
 }
 
 /// Asks the API server whether it would accept every object that changes, without writing, and returns what it would
@@ -151,8 +205,7 @@ pub async fn dry_run(
     rendered: &Rendered,
     changes: &Changes,
 ) -> Result<BTreeMap<ObjectKey, Value>> {
-    let asked = ask(context, request, rendered, changes).await;
-    judge(context, rendered, &namespaces(context, rendered).await, asked)
+    judge(context, rendered, ask(context, request, rendered, changes).await, |_, _| None)
 }
 
 type Asked<'a> = (&'a Changed, Result<AppliedObject, ApplyError>);
@@ -167,11 +220,12 @@ async fn ask<'a>(context: &Context, request: &Request, rendered: &Rendered, chan
     stream::iter(changes.writes()).map(one).buffered(CONCURRENT).collect().await
 }
 
+/// Every refusal as one error. `also` says what else speaks against an object that was accepted with these warnings.
 fn judge<'a>(
     context: &Context,
     rendered: &Rendered,
-    namespaces: &Namespaces,
     asked: impl IntoIterator<Item = Asked<'a>>,
+    also: impl Fn(&Object, &[String]) -> Option<Error>,
 ) -> Result<BTreeMap<ObjectKey, Value>> {
     let mut accepted = BTreeMap::new();
     let mut errors = Vec::new();
@@ -179,14 +233,8 @@ fn judge<'a>(
         let object = &changed.object;
         match answer {
             Ok(applied) => {
-                let level = object.key().namespace.and_then(|name| enforced(&name, rendered, namespaces));
-                let level = level.as_deref();
-                let (refused, other): (Vec<_>, Vec<_>) =
-                    applied.warnings.into_iter().partition(|warning| pod_security::refuses(warning, level));
-                errors.extend(refused.into_iter().map(|warning| pods_refused(object, &warning)));
-                for warning in other {
-                    context.events.warn(object.key().to_string(), warning);
-                }
+                errors.extend(also(object, &applied.warnings));
+                apply::warn(context, object, applied.warnings);
                 accepted.insert(object.key(), applied.value);
             }
             Err(error) if created_by_this_run(&error, rendered) => {}
@@ -199,47 +247,6 @@ fn judge<'a>(
         return Ok(accepted);
     }
     Err(Error::several(Kind::Refused, "the API server would refuse objects", errors))
-}
-
-/// The namespaces of the objects by name, as they are now. One that is not there or may not be read is not in it.
-type Namespaces = BTreeMap<String, Value>;
-
-async fn namespaces(context: &Context, rendered: &Rendered) -> Namespaces {
-    let names: BTreeSet<String> = rendered.keys().into_iter().filter_map(|key| key.namespace).collect();
-    let live = join_all(names.into_iter().map(|name| async move {
-        let key = ObjectKey { api_version: "v1".into(), kind: "Namespace".into(), namespace: None, name };
-        let live = context.cluster.get(&key).await.ok().flatten()?;
-        Some((key.name, live))
-    }));
-    live.await.into_iter().flatten().collect()
-}
-
-/// A namespace that is being deleted takes nothing new, and what is changed in it is lost.
-fn dying(name: &str, live: &Value) -> Option<Error> {
-    live.pointer("/metadata/deletionTimestamp")?;
-    let conditions = live["status"]["conditions"].as_array().into_iter().flatten();
-    let holds = conditions.filter(|condition| condition["status"] == "True").filter_map(|c| c["message"].as_str());
-    Some(
-        Error::refused(format!("the namespace {name} is being deleted, so nothing can be deployed to it"))
-            .details(holds)
-            .hint(format!("wait until it is gone, or see what holds it: kubectl get namespace {name} -o yaml")),
-    )
-}
-
-/// The Pod Security level that the namespace `name` enforces: as the objects say, or else as it is now.
-fn enforced(name: &str, rendered: &Rendered, namespaces: &Namespaces) -> Option<String> {
-    let own = rendered.objects().iter().find(|object| object.kind() == "Namespace" && object.name() == name);
-    let level = |object: &Value| object["metadata"]["labels"][pod_security::ENFORCE].as_str().map(str::to_owned);
-    own.and_then(|object| level(&object.value)).or_else(|| level(namespaces.get(name)?))
-}
-
-fn pods_refused(object: &Object, warning: &str) -> Error {
-    Error::refused(format!(
-        "{}: {}: its pods would be refused by the namespace: {warning}",
-        object.source,
-        object.key()
-    ))
-    .hint("change the pod template, or the label pod-security.kubernetes.io/enforce of the namespace")
 }
 
 /// Whether the refusal is only that a namespace or kind is not there yet which this run brings.

@@ -23,6 +23,19 @@ pub struct Survey {
     pub intents: BTreeMap<ServiceName, Intent>,
 }
 
+impl Survey {
+    /// Which of `services` have to be built.
+    pub fn builds<'a>(&self, services: &[&'a Service]) -> Vec<&'a Service> {
+        let is_built = |service: &&Service| matches!(self.intents.get(&service.name), Some(Intent::Build { .. }));
+        services.iter().copied().filter(|service| is_built(service)).collect()
+    }
+}
+
+/// Whether `request` lets anything be built: a release that has a name of its own is taken as it is.
+pub fn builds(request: &Request, release: &Release) -> bool {
+    !request.skip_build && (request.tag.is_none() || release.revision.is_none())
+}
+
 /// Looks at sources, registry and cluster, and decides.
 ///
 /// # Errors
@@ -30,21 +43,20 @@ pub struct Survey {
 pub async fn survey(context: &Context, request: &Request, draft: &Draft, release: Release) -> Result<Survey> {
     let catalogue = Catalogue::new(&context.config, &context.registry);
     let tag = &release.tag;
-    let by_name = request.tag.is_some() && (request.skip_build || release.revision.is_some());
     let needed: BTreeSet<ServiceName> = draft.references().into_keys().collect();
 
-    let intents = if by_name {
-        catalogue.of_release(&needed, tag).await?
-    } else if request.skip_build {
-        let available = available(context, draft, &needed, &release).await?;
-        intent::without_build(&available, tag.as_str(), request.mixed)?
-    } else {
+    let intents = if builds(request, &release) {
         let (build, take): (BTreeSet<_>, BTreeSet<_>) =
             needed.iter().cloned().partition(|name| catalogue.service(name).build.is_some());
         let taken = available(context, draft, &take, &release).await?;
         let mut intents = intent::without_build(&taken, tag.as_str(), true)?;
         intents.extend(catalogue.built(&build, &release).await?);
         intents
+    } else if request.tag.is_some() {
+        catalogue.of_release(&needed, tag).await?
+    } else {
+        let available = available(context, draft, &needed, &release).await?;
+        intent::without_build(&available, tag.as_str(), request.mixed)?
     };
     say(context, &intents);
     Ok(Survey { release, intents })

@@ -14,6 +14,11 @@ pub fn report_error(error: &Error, redactor: &Redactor) {
     output::stderr().line(&error_text(error, redactor, Paint::of(&Term::stderr())));
 }
 
+/// Prints what to do next to standard error.
+pub fn report_next(hint: &str) {
+    output::stderr().line(&next_line(hint, Paint::of(&Term::stderr())));
+}
+
 /// From here on a panic is reported masked, and with a backtrace when `RUST_BACKTRACE` asks for one.
 pub fn panic_hook(redactor: &Redactor) {
     let redactor = redactor.clone();
@@ -32,9 +37,13 @@ fn error_text(error: &Error, redactor: &Redactor, paint: Paint) -> String {
         lines.push(format!("  {}", indented(&told(detail), "  ")));
     }
     for hint in &error.hints {
-        lines.push(format!("{} {}", paint.cyan("next:"), indented(&told(hint), "      ")));
+        lines.push(next_line(&told(hint), paint));
     }
     lines.join("\n")
+}
+
+fn next_line(hint: &str, paint: Paint) -> String {
+    format!("{} {}", paint.cyan("next:"), indented(hint, "      "))
 }
 
 /// Every line but the first begins with `indent`.

@@ -19,7 +19,7 @@ use std::env;
 
 use crate::event::Messages;
 
-pub use failure::{panic_hook, report_error};
+pub use failure::{panic_hook, report_error, report_next};
 pub use objects::{Format, print_objects};
 pub use text::duration;
 

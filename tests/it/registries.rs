@@ -7,13 +7,13 @@ use crate::support::Project;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An index as newer builders push it: the image, and an attestation beside it.
-fn index(digest: &str, architecture: &str) -> Value {
+fn index(digest: &str) -> Value {
     let entry = |digest: &str, os: &str, architecture: &str| {
         json!({"mediaType": "application/vnd.docker.distribution.manifest.v2+json", "size": 1, "digest": digest,
             "platform": {"os": os, "architecture": architecture}})
     };
     json!({"schemaVersion": 2, "mediaType": INDEX,
-        "manifests": [entry(digest, "linux", architecture), entry(digest, "unknown", "unknown")]})
+        "manifests": [entry(digest, "linux", "amd64"), entry(digest, "unknown", "unknown")]})
 }
 
 #[test]
@@ -25,12 +25,10 @@ fn an_index_is_resolved_to_its_one_entry_for_the_platform() {
         let tag =
             if service == "site" { format!("{revision}-{}", project.commit_of("site")) } else { revision.clone() };
         let digest = project.sandbox().digest(&project.image(service), &tag).expect("an image");
-        project.sandbox().put(&project.image(service), "v1", INDEX, &index(&digest, "amd64"));
-        project.sandbox().put(&project.image(service), "v2", INDEX, &index(&digest, "arm64"));
+        project.sandbox().put(&project.image(service), "v1", INDEX, &index(&digest));
     }
     let api = project.sandbox().digest(&project.image("api"), &revision).expect("an image");
     project.hdeploy(&["--tag", "v1"]).exits(0).says(&api);
-    project.hdeploy(&["--tag", "v2"]).exits(4).says("not one image for linux/amd64, but for linux/arm64");
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! The cluster, and the right to change it.
 
-use std::net::TcpListener;
 use std::process::Command;
 
-use super::{CONFIG, Refused};
+use super::{CLOSED, CONFIG, Refused, silent};
 use crate::support::{Project, kubectl};
 
 /// The sandbox's kubeconfig with something replaced in it, in a file of the project's.
@@ -25,9 +24,11 @@ fn another_cluster_than_the_expected_one() {
     let project = Project::new("context");
     project.edit(CONFIG, "registry:", "context: production\nregistry:");
     Refused::of(&project).says(&["is for the context production", "sandbox", "--context production"]);
-    Refused::of(&project)
-        .arguments(&["all", "--context", "production"])
-        .says(&["no context called production", "sandbox"]);
+    Refused::of(&project).arguments(&["all", "--context", "production"]).says(&[
+        "no context called production",
+        "there is: sandbox",
+        "kubectl config get-contexts",
+    ]);
 }
 
 #[test]
@@ -35,12 +36,16 @@ fn a_cluster_that_is_not_there() {
     let project = Project::new("nowhere");
     Refused::of(&project).with(&[("KUBECONFIG", "/nowhere/kubeconfig")]).says(&["/nowhere/kubeconfig", "KUBECONFIG"]);
 
-    let closed = kubeconfig(&project, |text| text.replace(value(&text, "server"), "https://127.0.0.1:9"));
-    Refused::of(&project).with(&[("KUBECONFIG", &closed)]).says(&["https://127.0.0.1:9", "refused"]);
+    let server = format!("https://{CLOSED}");
+    let closed = kubeconfig(&project, |text| text.replace(value(&text, "server"), &server));
+    let words = [&server, "nothing listens there", "is the cluster running?"];
+    Refused::of(&project).with(&[("KUBECONFIG", &closed)]).says(&words);
+    // Also when it would be asked what runs there.
+    Refused::of(&project).arguments(&["--skip-build"]).with(&[("KUBECONFIG", &closed)]).says(&words);
 
     // Somebody listens and never says a word.
-    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let server = format!("https://{}", silent.local_addr().expect("an address"));
+    let (_silent, address) = silent();
+    let server = format!("https://{address}");
     let mute = kubeconfig(&project, |text| text.replace(value(&text, "server"), &server));
     Refused::of(&project).with(&[("KUBECONFIG", &mute)]).says(&[
         &server,
@@ -64,7 +69,9 @@ fn certificates_that_do_not_hold() {
         let with = text.replace(value(&text, "client-certificate-data"), &base64(&certificate));
         with.replace(value(&text, "client-key-data"), &base64(&key))
     });
-    Refused::of(&project).with(&[("KUBECONFIG", &expired)]).says(&["expired"]);
+    let words =
+        ["cannot use the cluster: https://", "401 Unauthorized", "may have expired", "openssl x509 -noout -enddate"];
+    Refused::of(&project).with(&[("KUBECONFIG", &expired)]).says(&words);
 }
 
 /// A client certificate of the sandbox's own authority, which ended long ago.
@@ -104,13 +111,8 @@ fn base64(bytes: &[u8]) -> String {
 fn an_account_without_rights() {
     let project = Project::new("rights");
     project.kubectl(&["create", "serviceaccount", "robot"]);
-    project.kubectl(&[
-        "create",
-        "role",
-        "robot",
-        "--verb=get,list,watch",
-        "--resource=pods,services,configmaps,secrets,jobs.batch",
-    ]);
+    let resources = "--resource=pods,services,configmaps,jobs.batch";
+    project.kubectl(&["create", "role", "robot", "--verb=get,list,watch", resources]);
     project.kubectl(&[
         "create",
         "rolebinding",
@@ -119,7 +121,9 @@ fn an_account_without_rights() {
         &format!("--serviceaccount={}:robot", project.name),
     ]);
     let token = project.kubectl(&["create", "token", "robot"]);
+    let mut server = String::new();
     let robot = kubeconfig(&project, |text| {
+        value(&text, "server").clone_into(&mut server);
         let user = text.find("users:").expect("users");
         let name = value(&text[user..], "name");
         format!("{}users:\n- name: {name}\n  user:\n    token: {}\n", &text[..user], token.trim())
@@ -129,24 +133,47 @@ fn an_account_without_rights() {
         format!("may not create, patch configmaps in {name}"),
         format!("may not create, get, list, patch, watch deployments.apps in {name}"),
         format!("may not get pods/log in {name}"),
+        format!("may not create, delete, patch jobs.batch in {name}"),
+        format!("may not create, delete, get, list, patch secrets in {name}"),
+        "may not create, get, patch namespaces\n".to_owned(),
+        format!("this account may not do everything at {server}"),
         "kubectl auth whoami".to_owned(),
     ];
     Refused::of(&project)
         .with(&[("KUBECONFIG", &robot)])
         .says(&words.each_ref().map(String::as_str))
         .never_says(token.trim())
-        .never_says("User \"system");
+        .never_says("User \"system")
+        .never_says("cannot read");
+}
+
+/// A namespace that is being deleted and cannot go, until this is dropped.
+struct Held<'a>(&'a Project);
+
+impl<'a> Held<'a> {
+    fn new(project: &'a Project) -> Self {
+        let held = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: held\n  finalizers: [example.test/hold]\n";
+        project.write("held.yaml", held);
+        project.kubectl(&["create", "-f", &project.path("held.yaml").display().to_string()]);
+        let held = Self(project);
+        kubectl(&["delete", "namespace", &project.name, "--wait=false"]);
+        let told = "--for=condition=NamespaceFinalizersRemaining";
+        kubectl(&["wait", told, &format!("namespace/{}", project.name), "--timeout=60s"]);
+        held
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let free = ["patch", "configmap", "held", "--type=merge", "-p", "{\"metadata\":{\"finalizers\":null}}"];
+        let _ = Command::new("kubectl").args(["-n", &self.0.name]).args(free).output();
+    }
 }
 
 #[test]
 fn a_namespace_that_is_being_deleted() {
     let project = Project::new("dying");
-    let held = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: held\n  finalizers: [example.test/hold]\n";
-    project.write("held.yaml", held);
-    project.kubectl(&["create", "-f", &project.path("held.yaml").display().to_string()]);
-    kubectl(&["delete", "namespace", &project.name, "--wait=false"]);
-    let told = "--for=condition=NamespaceFinalizersRemaining";
-    kubectl(&["wait", told, &format!("namespace/{}", project.name), "--timeout=60s"]);
+    let _held = Held::new(&project);
     let name = &project.name;
     let outcome = Refused::of(&project).says(&[
         &format!("the namespace {name} is being deleted"),
@@ -154,5 +181,4 @@ fn a_namespace_that_is_being_deleted() {
         &format!("kubectl get namespace {name} -o yaml"),
     ]);
     outcome.never_says("was not applied");
-    project.kubectl(&["patch", "configmap", "held", "--type=merge", "-p", "{\"metadata\":{\"finalizers\":null}}"]);
 }

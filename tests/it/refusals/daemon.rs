@@ -4,18 +4,31 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use super::{CONFIG, Refused};
+use super::{CLOSED, CONFIG, Refused};
 use crate::support::Project;
 
 #[test]
 fn a_daemon_that_is_not_there() {
     let project = Project::new("absent");
-    let words = ["no Docker daemon answers at unix:///nowhere/docker.sock", "DOCKER_HOST", "docker context ls"];
-    Refused::of(&project).with(&[("DOCKER_HOST", "unix:///nowhere/docker.sock")]).says(&words);
+    let closed = format!("tcp://{CLOSED}");
+    for address in ["unix:///nowhere/docker.sock", &closed] {
+        let words = ["no Docker daemon answers at", address, "(from DOCKER_HOST)", "docker context ls"];
+        Refused::of(&project).with(&[("DOCKER_HOST", address)]).says(&words);
+    }
+
+    // Somebody listens and never says a word.
+    let socket = project.path("silent.sock");
+    let _silent = UnixListener::bind(&socket).expect("a socket");
+    let address = format!("unix://{}", socket.display());
+    Refused::of(&project).with(&[("DOCKER_HOST", &address)]).says(&[
+        &address,
+        "nothing came within 4 s",
+        "start Docker",
+    ]);
 }
 
-/// A fake: a daemon this old, or on Windows, cannot be had here. It answers the questions that tell: every daemon that
-/// speaks this API and runs Linux containers has BuildKit.
+/// A fake: a daemon this old, on Windows, or Podman's cannot be had here. It answers the questions that tell: every other
+/// daemon that speaks this API has BuildKit, whichever `Builder-Version` it recommends, and most name none at all.
 fn daemon(socket: &Path, ping: &'static str, version: &'static str) {
     let listener = UnixListener::bind(socket).expect("a socket");
     std::thread::spawn(move || {
@@ -50,7 +63,20 @@ fn a_daemon_that_cannot_build_here() {
             "old",
             "Api-Version: 1.30\r\nOstype: linux\r\n",
             r#"{"Version": "17.06.0", "ApiVersion": "1.30", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"}"#,
-            &["is too old: version 17.06.0 with API 1.30", "API 1.39"][..],
+            &["is too old: version 17.06.0 with API 1.30", "API 1.41 is needed", "update Docker"][..],
+        ),
+        (
+            "nineteen",
+            "Api-Version: 1.40\r\nOstype: linux\r\n",
+            r#"{"Version": "19.03.15", "ApiVersion": "1.40", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"}"#,
+            &["is too old: version 19.03.15 with API 1.40", "update Docker"],
+        ),
+        (
+            "podman",
+            "Api-Version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\nOstype: linux\r\n",
+            r#"{"Version": "4.3.1", "ApiVersion": "1.41", "MinAPIVersion": "1.24", "Os": "linux", "Arch": "amd64",
+                "Components": [{"Name": "Podman Engine", "Version": "4.3.1"}]}"#,
+            &["is Podman Engine, without BuildKit", "docker context ls"],
         ),
         (
             "windows",
@@ -81,9 +107,12 @@ fn a_step_that_fails() {
     let project = Project::new("step");
     project.edit("site/Dockerfile", "RUN echo", "RUN cat /made-up-path && echo");
     project.commit("site");
-    let outcome = project.hdeploy(&["all"]).exits(4).says("next: ");
-    outcome.says("site").says("Dockerfile:5").says("can't open '/made-up-path'");
-    assert_eq!(project.sandbox().writes(&project.name), Vec::<String>::new());
+    Refused::of(&project).says_after_a_build(&[
+        "building site failed",
+        "site/Dockerfile:5",
+        "can't open '/made-up-path'",
+        "docker build --platform linux/amd64",
+    ]);
 }
 
 #[test]
@@ -93,7 +122,10 @@ fn a_disk_that_is_full() {
     let step = "RUN dd if=/dev/zero of=/dev/shm/file bs=1M count=100 && echo";
     project.edit("site/Dockerfile", "RUN echo", step);
     project.commit("site");
-    let outcome = project.hdeploy(&["all"]).exits(4);
-    outcome.says("No space left on device").says("docker system df");
-    assert_eq!(project.sandbox().writes(&project.name), Vec::<String>::new());
+    Refused::of(&project).says_after_a_build(&[
+        "building site failed",
+        "site/Dockerfile:5",
+        "No space left on device",
+        "docker system df",
+    ]);
 }

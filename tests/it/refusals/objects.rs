@@ -1,7 +1,9 @@
 //! Manifests, and what the API server, the namespace and the pods would make of them.
 
-use super::{MANIFESTS, Refused};
-use crate::support::Project;
+use super::{CLOSED, CONFIG, MANIFESTS, Refused};
+use crate::support::{Project, kubectl};
+
+const LEVEL: &str = "pod-security.kubernetes.io/";
 
 fn api() -> String {
     format!("{MANIFESTS}/api.yaml")
@@ -18,7 +20,7 @@ fn objects_that_the_api_server_would_refuse_all_at_once() {
     );
     Refused::of(&project).says(&[
         "api.yaml:11",
-        ".spec.replcas: field not declared",
+        "it is not understood: .spec.replcas: field not declared",
         "kubectl explain deployment.spec --api-version apps/v1",
         "site.yaml:11",
         "periodSeconds",
@@ -82,20 +84,50 @@ fn a_change_of_what_cannot_change() {
 #[test]
 fn pods_that_the_namespace_would_refuse() {
     let project = Project::new("security");
-    let label = |level: &str| format!("pod-security.kubernetes.io/{level}");
-    project.kubectl(&["label", "namespace", &project.name, &label("enforce=restricted")]);
-    Refused::of(&project).says(&["api.yaml:11", "PodSecurity", "runAsNonRoot", "pod-security.kubernetes.io/enforce"]);
+    let label = |enforce: &str, warn: &str| {
+        let (enforce, warn) = (format!("{LEVEL}enforce={enforce}"), format!("{LEVEL}warn={warn}"));
+        project.kubectl(&["label", "--overwrite", "namespace", &project.name, &enforce, &warn]);
+    };
+    let namespace = format!("the namespace {} would refuse its pods", project.name);
+    let look = format!("kubectl get namespace {} --show-labels", project.name);
+    let violates = |level: &str| format!("violates PodSecurity \"{level}:");
 
-    // A stricter level that is not enforced is worth a warning.
-    project.kubectl(&[
-        "label",
-        "--overwrite",
-        "namespace",
-        &project.name,
-        &label("enforce=baseline"),
-        &label("warn=restricted"),
-    ]);
-    project.hdeploy(&["all"]).exits(0).says("warning: would violate PodSecurity");
+    // Whatever it warns of: by another level, it warns of too little.
+    for warn in ["restricted", "privileged"] {
+        label("restricted", warn);
+        let places = ["api.yaml:11: ", "site.yaml:11: ", "job.yaml:1: "];
+        let why = [&violates("restricted"), "runAsNonRoot", &namespace, &look];
+        Refused::of(&project).says(&[&places[..], &why].concat());
+    }
+    let privileged = "          securityContext: {privileged: true}\n";
+    project.edit(&api(), "          envFrom:", &format!("{privileged}          envFrom:"));
+    label("baseline", "restricted");
+    let words = ["api.yaml:11: ", &violates("baseline"), "must not set securityContext.privileged=true", &namespace];
+    Refused::of(&project).says(&words).never_says("site.yaml:11: ");
+
+    // A stricter level that is not enforced is worth a warning, said once.
+    project.edit(&api(), privileged, "");
+    let outcome = project.hdeploy(&["all"]).exits(0);
+    for object in ["Deployment", "Job"].map(|kind| format!("{kind} {}/", project.name)) {
+        let said = outcome.text();
+        let warnings = said.lines().filter(|line| line.contains(&object) && line.contains("would violate PodSecurity"));
+        assert_eq!(warnings.count(), if object.starts_with("Job") { 1 } else { 2 }, "{said}");
+    }
+}
+
+#[test]
+fn pods_that_the_namespace_would_refuse_as_the_manifests_change_it() {
+    let project = Project::new("level");
+    project.kubectl(&["label", "namespace", &project.name, &format!("{LEVEL}warn=restricted")]);
+    let file = format!("{MANIFESTS}/namespace.yaml");
+    let labels = |level: &str| format!("metadata:\n  labels: {{{LEVEL}enforce: {level}}}\n");
+    project.edit(&file, "metadata:\n", &labels("restricted"));
+    Refused::of(&project).says(&["api.yaml:11: ", "violate PodSecurity \"restricted:", "would refuse its pods"]);
+
+    // The other way round: it refuses them now, and will not when they come.
+    project.kubectl(&["label", "namespace", &project.name, &format!("{LEVEL}enforce=restricted")]);
+    project.edit(&file, &labels("restricted"), &labels("baseline"));
+    project.hdeploy(&["all", "--force-conflicts"]).exits(0);
 }
 
 #[test]
@@ -111,5 +143,49 @@ fn what_pods_need_and_nobody_provides() {
         &format!("Secret {name}/pull is missing; needed by Deployment {name}/api"),
         &format!("ConfigMap {name}/no-such-settings is missing"),
         &format!("Secret {name}/keys has no key wanted; needed by Deployment {name}/site"),
+        &format!("kubectl -n {name} create secret docker-registry pull"),
+        &format!("kubectl -n {name} create configmap no-such-settings"),
+        &format!("kubectl -n {name} edit Secret keys"),
     ]);
+}
+
+#[test]
+fn mistakes_of_every_sort_come_in_one_answer() {
+    let project = Project::new("several");
+    project.edit(&api(), "replicas: 1", "replcas: 1");
+    project.edit(CONFIG, "target: job", "target: jobb");
+    project.kubectl(&["delete", "secret", "pull"]);
+    let environment = [("SHOP_PASSWORD", "made-up-wrong-password"), ("DOCKER_HOST", "unix:///nowhere/docker.sock")];
+    let of_here = [".spec.replcas", "\"jobb\"", "/pull is missing"];
+    let of_there = ["does not accept the password of admin", "/nowhere/docker.sock"];
+    Refused::of(&project).with(&environment).says(&[&of_here[..], &of_there].concat());
+
+    // What does not depend on a registry is found without one, and the same goes for a cluster.
+    project.edit(CONFIG, "target: jobb", "target: job");
+    project.edit(CONFIG, &project.sandbox().registry.clone(), CLOSED);
+    Refused::of(&project).says(&[".spec.replcas", &format!("{CLOSED} cannot be reached")]);
+    project.edit(CONFIG, CLOSED, &project.sandbox().registry.clone());
+    project
+        .write("kubeconfig", &crate::support::kubectl(&["config", "view", "--raw"]).replace("10.41.0.1:17443", CLOSED));
+    let kubeconfig = project.path("kubeconfig").display().to_string();
+    let token = project.sandbox().read_token.clone();
+    let environment = [("SHOP_PASSWORD", token.as_str()), ("KUBECONFIG", &kubeconfig)];
+    Refused::of(&project).with(&environment).says(&[&format!("https://{CLOSED}"), "admin may not push to"]);
+}
+
+#[test]
+fn nothing_is_written_outside_of_namespaces_either() {
+    let project = Project::new("role");
+    let role = format!("{}-role", project.name);
+    let object = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: ";
+    project.write(&format!("{MANIFESTS}/role.yaml"), &format!("{object}{role}\nrules: []\n"));
+    project.edit(&api(), "replicas: 1", "replcas: 1");
+    Refused::of(&project).says(&[".spec.replcas"]);
+
+    // The audit log would have told.
+    project.edit(&api(), "replcas: 1", "replicas: 1");
+    project.hdeploy(&["all"]).exits(0);
+    kubectl(&["delete", "clusterrole", &role]);
+    let writes = project.sandbox().writes(&project.name);
+    assert!(writes.iter().any(|write| write.contains(&format!("/clusterroles/{role}"))), "{writes:?}");
 }

@@ -5,7 +5,8 @@ use std::env;
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use hdeploy::model::Digest;
+use serde_json::{Value, json};
 
 /// The environment that `scripts/sandbox/sandbox env` prints.
 pub struct Sandbox {
@@ -34,17 +35,20 @@ impl Sandbox {
         }
     }
 
-    /// Writes to `namespace` by hdeploy that the API server logged: everything but dry runs and reviews.
-    pub fn writes(&self, namespace: &str) -> Vec<String> {
+    /// Writes by hdeploy that the API server logged, in the namespace of `project` and to objects outside of namespaces
+    /// that are called `project` or `project-…`: everything but dry runs and reviews.
+    pub fn writes(&self, project: &str) -> Vec<String> {
         let log = fs::read_to_string(&self.audit_log).expect("the audit log");
-        // The log is long, and what is not about this namespace need not be understood.
+        let named =
+            |name: &str| name.strip_prefix(project).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        // The log is long, and what is not about this project need not be understood.
         log.lines()
-            .filter(|line| line.contains(namespace))
+            .filter(|line| line.contains(project))
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter(|entry| {
                 let text = |pointer| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
                 let uri = text("/requestURI");
-                (text("/objectRef/namespace") == namespace || text("/objectRef/name") == namespace)
+                (text("/objectRef/namespace") == project || named(text("/objectRef/name")))
                     && text("/userAgent").starts_with("hdeploy")
                     && !uri.contains("dryRun=All")
                     && !uri.contains("accessreviews")
@@ -79,6 +83,19 @@ impl Sandbox {
             .output()
             .expect("curl");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    /// Puts a blob, and returns its descriptor.
+    pub fn put_blob(&self, image: &str, content: &str) -> Value {
+        let digest = Digest::of(content.as_bytes());
+        let url = format!("http://{}/v2/{}/{image}/blobs/uploads/?digest={digest}", self.registry, self.owner);
+        let output = Command::new("curl")
+            .args(["-sS", "--fail-with-body", "-X", "POST", "--user", &format!("{}:{}", self.user, self.password)])
+            .args(["-H", "Content-Type: application/octet-stream", "--data-binary", content, &url])
+            .output()
+            .expect("curl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        json!({"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": content.len()})
     }
 
     /// Takes an image away from the node.
