@@ -232,4 +232,27 @@ mod tests {
         let none = choose(&kubeconfig("''"), None, None).expect_err("none");
         assert!(none.hints[0].contains("home, prod"), "{none:?}");
     }
+
+    /// What it names is neither read nor run here: that are the person's own files and programs.
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let mut samples = crate::fuzz::yaml_bombs();
+        samples.push(
+            "apiVersion: v1\nkind: Config\ncurrent-context: home\npreferences: {}\nclusters:\n- name: c\n  cluster: \
+             {server: 'https://127.0.0.1:6443', certificate-authority-data: QQ==, insecure-skip-tls-verify: false}\n\
+             contexts:\n- name: home\n  context: {cluster: c, user: u, namespace: shop, extensions: []}\nusers:\n- name: u\n  \
+             user: {token: made-up, exec: {apiVersion: client.authentication.k8s.io/v1, command: x, args: [a], env: \
+             [{name: A, value: b}], interactiveMode: Never}}\n"
+                .into(),
+        );
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("config");
+        let words = ["clusters:\n", "contexts:\n- name: ", "users:\n", "exec: {", "current-context: ", "---\n"];
+        crate::fuzz::reader(module_path!(), &samples, &words, |input| {
+            std::fs::write(&file, input).expect("written");
+            let read = read(&file, Kubeconfig::default()).map(|kubeconfig| choose(&kubeconfig, None, Some("prod")));
+            let (Ok(Err(error)) | Err(error)) = read else { return };
+            assert!(!error.hints.is_empty());
+        });
+    }
 }

@@ -130,6 +130,7 @@ fn has_ended(pod: &Value, container: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
     use serde_json::json;
 
     #[tokio::test]
@@ -155,5 +156,21 @@ mod tests {
         ] } });
         assert!(has_ended(&pod, "a") && !has_ended(&pod, "b"));
         assert!(has_ended(&json!({ "status": { "phase": "Failed" } }), "a"));
+    }
+
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let samples = [
+            "2026-01-01T00:00:01.123456789Z one\n2026-01-01T00:00:01.2+02:00 two\r\n\n2026-01-01T00:00:02Z\n"
+                .to_owned(),
+            "2026-01-01T00:00:01Z ".to_owned() + &"x".repeat(200_000),
+            "a\n".repeat(50_000),
+        ];
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        fuzz::reader(module_path!(), &samples, &["\n2026-01-01T00:00:03Z ", "+14:00"], |input| {
+            let mut seen = String::new();
+            runtime.block_on(lines(input, &mut seen, &mut |_| {})).expect("all of it");
+            assert!(since(&seen).starts_with("&sinceTime=") || seen.len() < 19 || !seen.is_char_boundary(19));
+        });
     }
 }

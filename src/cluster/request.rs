@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Cluster;
+use crate::text::beginning;
 
 pub(super) type Request = http::Request<Vec<u8>>;
 
@@ -182,11 +183,9 @@ impl Cluster {
 }
 
 /// The API server's `Status`; proxies and unknown paths answer with plain text instead.
-fn status(code: u16, body: &[u8]) -> Status {
-    let mut status = serde_json::from_slice(body).unwrap_or_else(|_| {
-        let text: String = String::from_utf8_lossy(body).trim().chars().take(200).collect();
-        Status::failure(&text, "")
-    });
+pub(super) fn status(code: u16, body: &[u8]) -> Status {
+    let mut status = serde_json::from_slice(body)
+        .unwrap_or_else(|_| Status::failure(&beginning(String::from_utf8_lossy(body).trim(), 200), ""));
     status.code = code;
     status
 }
@@ -196,7 +195,7 @@ fn warnings(headers: &http::HeaderMap) -> Vec<String> {
 }
 
 /// The text of `299 - "text"`, as RFC 7234 writes it.
-fn warning(header: &str) -> Option<String> {
+pub(super) fn warning(header: &str) -> Option<String> {
     let (_, quoted) = header.split_once('"')?;
     let (text, _) = quoted.rsplit_once('"')?;
     Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::LARGEST;
 use super::env_file::{self, Variable};
 use super::secrecy::is_secret_name;
 use super::source::{Place, Sources};
 use super::tree::{Entry, Node, Yaml};
 use crate::redact::Redactor;
 use crate::suggest::did_you_mean;
+use crate::text::text_of;
 
 const SOURCES: [&str; 3] = ["env", "file", "envFile"];
 
@@ -176,7 +178,7 @@ impl<'a> Values<'a> {
 
     /// The text of a file, or what is wrong.
     pub fn read(&self, path: &Path) -> Result<String, String> {
-        std::fs::read_to_string(path).map_err(|cause| match cause.kind() {
+        text_of(path, LARGEST).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound => format!("the file {} does not exist", self.sources.shown(path)),
             std::io::ErrorKind::InvalidData => format!("the file {} is not UTF-8", self.sources.shown(path)),
             _ => format!("cannot read {}: {cause}", self.sources.shown(path)),

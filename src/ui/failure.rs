@@ -5,9 +5,10 @@ use std::panic::{self, PanicHookInfo};
 
 use console::Term;
 
-use super::output::{self, Paint, plain_lines};
+use super::output::{self, Paint};
 use crate::error::Error;
 use crate::redact::Redactor;
+use crate::text::plain_lines;
 
 /// Prints `error` to standard error: what, why, the findings, and what to do next. Everything is masked.
 pub fn report_error(error: &Error, redactor: &Redactor) {
