@@ -286,8 +286,8 @@ impl Events {
     /// Says where something stands.
     pub fn progress(&self, progress: Progress) {
         let masked = match progress {
-            Progress::Building { service, step } => Progress::Building { service, step: self.redactor.mask(&step) },
-            Progress::Waiting { object, why } => Progress::Waiting { object, why: self.redactor.mask(&why) },
+            Progress::Building { service, step } => Progress::Building { service, step: self.redactor.shown(&step) },
+            Progress::Waiting { object, why } => Progress::Waiting { object, why: self.redactor.shown(&why) },
             pushing @ Progress::Pushing { .. } => pushing,
         };
         let _ = self.sender.send(Message::Progress(masked));
@@ -305,7 +305,7 @@ impl Events {
 
     /// Free text is masked here; the other fields are names, digests and numbers.
     fn masked(&self, event: Event) -> Event {
-        let mask = |text: String| self.redactor.mask(&text);
+        let mask = |text: String| self.redactor.shown(&text);
         match event {
             Event::BuildLog { service, line } => Event::BuildLog { service, line: mask(line) },
             Event::JobLog { job, line } => Event::JobLog { job, line: mask(line) },

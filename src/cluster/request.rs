@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
 use kube::core::Status;
 use serde::de::DeserializeOwned;
@@ -15,6 +16,8 @@ use crate::text::beginning;
 
 pub(super) type Request = http::Request<Vec<u8>>;
 
+/// Answers of a server that has an answer: lists of a namespace are the largest.
+const LARGEST: usize = 64 << 20;
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_FOR: Duration = Duration::from_mins(1);
@@ -174,12 +177,19 @@ impl Cluster {
     async fn exchange(&self, request: Request) -> Result<Answer, Failure> {
         let response = self.client().send(request.map(Body::from)).await?;
         let (parts, body) = response.into_parts();
-        let body = body.collect_bytes().await?;
+        let body = Limited::new(body, LARGEST).collect().await.map_err(broken)?.to_bytes();
         if !parts.status.is_success() {
             return Err(Failure::Status(Box::new(status(parts.status.as_u16(), &body))));
         }
         Ok(Answer { body, warnings: warnings(&parts.headers) })
     }
+}
+
+fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
+    if error.is::<LengthLimitError>() {
+        return Failure::Transport(format!("the answer is larger than {} MiB", LARGEST >> 20));
+    }
+    Failure::Transport(chain(error.as_ref()))
 }
 
 /// The API server's `Status`; proxies and unknown paths answer with plain text instead.

@@ -5,12 +5,13 @@ use std::collections::{HashMap, VecDeque};
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex};
 
 use super::BuildUpdate;
-use crate::text::plain;
+use crate::text::{CUT, both_ends, plain};
 
 /// How many lines of a failed step are shown.
 const LAST_LINES: usize = 20;
-/// Bytes of a line without an end that are kept.
-const LONGEST_LINE: usize = 64 * 1024;
+/// Bytes of a line without an end that are kept, and letters of any line that are shown.
+const LONGEST_LINE: usize = 16 << 10;
+const LONGEST_SHOWN: usize = 4000;
 
 /// What is known about the steps of one build.
 #[derive(Default)]
@@ -162,11 +163,18 @@ fn forget_overwritten(rest: &mut Vec<u8>) {
     }
     let end = rest.trim_ascii_end().len();
     let shown = rest[..end].iter().rposition(|byte| *byte == b'\r').map_or(0, |at| at + 1);
-    rest.drain(..shown.max(rest.len().saturating_sub(LONGEST_LINE)));
+    rest.drain(..shown);
+    if let Some(most) = rest.len().checked_sub(LONGEST_LINE).filter(|more| *more > 0) {
+        // Letters are not cut in two.
+        let inside = rest[most..].iter().take_while(|byte| (0x80..0xc0).contains(*byte)).count();
+        let mut kept = CUT.to_string().into_bytes();
+        kept.extend_from_slice(&rest[most + inside..]);
+        *rest = kept;
+    }
 }
 
 fn clean(bytes: &[u8]) -> String {
-    plain(&String::from_utf8_lossy(bytes))
+    both_ends(&plain(&String::from_utf8_lossy(bytes)), LONGEST_SHOWN)
 }
 
 #[cfg(test)]
@@ -245,8 +253,11 @@ mod tests {
         }
         assert!(state.steps["a"].rest.len() <= LONGEST_LINE);
         assert_eq!(said(&mut state, vec![], vec![log("a", "\n")]), ["19999 done"]);
-        said(&mut state, vec![], vec![log("a", &"x".repeat(3 * LONGEST_LINE))]);
-        assert_eq!(state.steps["a"].rest.len(), LONGEST_LINE);
+        said(&mut state, vec![], vec![log("a", &"é".repeat(3 * LONGEST_LINE))]);
+        said(&mut state, vec![], vec![log("a", "x")]);
+        assert!(state.steps["a"].rest.len() <= LONGEST_LINE + CUT.len_utf8());
+        let line = said(&mut state, vec![], vec![log("a", "\n")]).remove(0);
+        assert!(line.starts_with("…é") && line.ends_with("éx") && line.len() < LONGEST_LINE, "{} bytes", line.len());
     }
 
     /// Each line is something that BuildKit says of a step, which its first letter names: its name, that it began, an

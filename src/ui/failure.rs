@@ -8,7 +8,6 @@ use console::Term;
 use super::output::{self, Paint};
 use crate::error::Error;
 use crate::redact::Redactor;
-use crate::text::plain_lines;
 
 /// Prints `error` to standard error: what, why, the findings, and what to do next. Everything is masked.
 pub fn report_error(error: &Error, redactor: &Redactor) {
@@ -24,7 +23,7 @@ pub fn panic_hook(redactor: &Redactor) {
 }
 
 fn error_text(error: &Error, redactor: &Redactor, paint: Paint) -> String {
-    let told = |text: &str| plain_lines(&redactor.mask(text));
+    let told = |text: &str| redactor.shown(text);
     let mut lines = vec![format!("{} {}", paint.red("error:"), indented(&told(&error.message), "  "))];
     for cause in error.causes() {
         lines.push(format!("  because {}", indented(&told(&cause), "    ")));
@@ -52,7 +51,7 @@ fn panic_text(info: &PanicHookInfo<'_>, backtrace: &Backtrace, redactor: &Redact
     } else {
         text.push_str("next: run again with RUST_BACKTRACE=1 and report what it prints");
     }
-    redactor.mask(&text)
+    redactor.shown(&text)
 }
 
 #[cfg(test)]
