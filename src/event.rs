@@ -316,3 +316,65 @@ impl Events {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::redact::leaks;
+    use crate::text::{beginning, both_ends};
+
+    fn every_text(text: &str) -> Vec<Event> {
+        let (service, line) = ("api".parse::<ServiceName>().expect("a name"), text.to_owned());
+        let job = ObjectKey { api_version: "v1".into(), kind: "Job".into(), namespace: None, name: "a".into() };
+        let subject_and_message = || (format!("shop {text}"), line.clone());
+        let (subject, message) = subject_and_message();
+        vec![
+            Event::BuildLog { service, line: line.clone() },
+            Event::JobLog { job, line: line.clone() },
+            Event::Failed { subject: subject.clone(), message: message.clone() },
+            Event::Warning { subject: subject.clone(), message: message.clone() },
+            Event::Note { subject, message },
+        ]
+    }
+
+    fn every_progress(text: &str) -> Vec<Progress> {
+        let object = ObjectKey { api_version: "v1".into(), kind: "Job".into(), namespace: None, name: "a".into() };
+        vec![
+            Progress::Building { service: "api".parse().expect("a name"), step: text.to_owned() },
+            Progress::Waiting { object, why: text.to_owned() },
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn nothing_that_is_said_holds_a_piece_of_a_secret(
+            secret in "[A-Z0-9+/=\"\\\\%]{8,60}",
+            before in "[a-z\r\t ]{0,40}",
+            broken in "(\u{1b}\\[|\u{1b}\\]|\u{1b})",
+            escape in "(\u{1b}\\[31m|\u{7}|\u{1b}\\]0;x\u{7})?",
+            behind in "[a-z\t ]{0,40}",
+            at in 0..60_usize,
+            letters in 10..120_usize,
+        ) {
+            let redactor = Redactor::default();
+            redactor.learn(&secret);
+            let (events, mut messages) = Events::channel(redactor);
+            let (head, tail) = secret.split_at(at.min(secret.len()));
+            for text in [format!("{before}{head}{escape}{tail}{behind}"), format!("{before}{broken}{secret}{behind}")] {
+                for text in [text.clone(), beginning(&text, letters), both_ends(&text, letters)] {
+                    every_text(&text).into_iter().for_each(|event| events.send(event));
+                    every_progress(&text).into_iter().for_each(|progress| events.progress(progress));
+                }
+            }
+            drop(events);
+            while let Some(message) = messages.blocking_recv() {
+                let said = format!("{message:?}");
+                // As Debug writes it, quotes are escaped.
+                prop_assert!(!leaks(&said.replace("\\\"", "\"").replace("\\\\", "\\"), &secret), "{said}");
+            }
+        }
+    }
+}

@@ -92,10 +92,10 @@ impl Redactor {
         }
     }
 
-    /// What may be shown of `text`: without values, and without what would move a cursor. Taking that out may join what
-    /// stood apart, so it is done first.
+    /// What may be shown of `text`: without values, and without what would move a cursor. Taking that out may tear values
+    /// apart, and join what stood apart.
     pub fn shown(&self, text: &str) -> String {
-        self.mask(&plain_lines(text))
+        self.mask(&plain_lines(&self.mask(text)))
     }
 }
 
@@ -181,7 +181,9 @@ fn pieces(pattern: &str) -> Vec<String> {
 
 /// The ways in which `value` may appear in a text.
 fn forms(value: &str) -> Vec<String> {
-    let mut forms = vec![value.to_owned(), plain_lines(value)];
+    let words = value.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Sentences are told without their full stop.
+    let mut forms = vec![value.trim_end_matches('.').to_owned(), value.to_owned(), plain_lines(value), words];
     let json = serde_json::Value::from(value).to_string();
     forms.push(json[1..json.len() - 1].to_owned());
     forms.push(percent_encoded(value));

@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use kube::client::Body;
+use kube::client::{AuthError, Body};
 use kube::core::Status;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Cluster;
-use crate::text::beginning;
+use crate::text::{beginning, both_ends};
 
 pub(super) type Request = http::Request<Vec<u8>>;
 
@@ -98,22 +98,38 @@ impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::Status(status),
-            other => Self::Transport(chain(&other)),
+            other => Self::Transport(told(&other)),
         }
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
+/// The error with its causes, outermost first. Of a login plugin's output only its own complaint is repeated: what it
+/// prints otherwise is credentials.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = || std::iter::successors(Some(error), |error| error.source());
+    if let Some(plugin) = causes().find_map(|cause| plugin(cause.downcast_ref()?)) {
+        return plugin;
+    }
+    let mut texts: Vec<String> = Vec::new();
+    for text in causes().map(ToString::to_string) {
         if !texts.iter().any(|said| said.contains(&text)) {
             texts.push(text);
         }
-        next = cause.source();
     }
     texts.join(": ")
+}
+
+fn plugin(error: &AuthError) -> Option<String> {
+    match error {
+        AuthError::AuthExecRun { out, .. } => {
+            let complaint = both_ends(String::from_utf8_lossy(&out.stderr).trim(), 300);
+            Some(format!("auth exec: the kubeconfig's login plugin failed ({}): {complaint}", out.status))
+        }
+        AuthError::AuthExecParse(_) => {
+            Some("auth exec: what the kubeconfig's login plugin printed are no credentials".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// A GET of `path`, which may carry a query.
@@ -189,7 +205,7 @@ fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
     if error.is::<LengthLimitError>() {
         return Failure::Transport(format!("the answer is larger than {} MiB", LARGEST >> 20));
     }
-    Failure::Transport(chain(error.as_ref()))
+    Failure::Transport(told(error.as_ref()))
 }
 
 /// The API server's `Status`; proxies and unknown paths answer with plain text instead.
@@ -214,6 +230,7 @@ pub(super) fn warning(header: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::{Redactor, leaks};
 
     fn failure(code: u16, reason: &str, message: &str) -> Failure {
         Failure::Status(Box::new(Status { code, ..Status::failure(message, reason) }))
@@ -243,6 +260,17 @@ mod tests {
         let header = r#"299 - "would violate PodSecurity \"restricted:latest\": x""#;
         assert_eq!(warning(header).as_deref(), Some(r#"would violate PodSecurity "restricted:latest": x"#));
         assert_eq!(warning("299"), None);
+    }
+
+    #[test]
+    fn a_secret_that_is_cut_in_two_does_not_come_out() {
+        let secret = "MADE-UP/SECRET+0123456789";
+        let redactor = Redactor::default();
+        redactor.learn(secret);
+        for length in 150..220 {
+            let message = status(502, format!("{}{secret}, and so on", "x".repeat(length)).as_bytes()).message;
+            assert!(!leaks(&redactor.mask(&message), secret), "{message}");
+        }
     }
 
     #[test]

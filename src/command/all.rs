@@ -25,11 +25,11 @@ pub async fn run(common: CommonArgs, arguments: DeployArgs, redactor: Redactor) 
     let cluster = Cluster::connect(common.context.as_deref(), config.context.as_deref()).await?;
     let registry = Registry::new(&config.registry, &redactor)?;
 
-    let (events, messages) = Events::channel(redactor);
+    let (events, messages) = Events::channel(redactor.clone());
     let view = if common.plain { View::Lines } else { View::Auto };
     let display = tokio::spawn(ui::run(messages, view));
 
-    let context = Context { config, events, registry, cluster, wrote: Wrote::default() };
+    let context = Context { config, events, redactor, registry, cluster, wrote: Wrote::default() };
     let outcome = until_interrupted(&context, &request(arguments)).await;
     let outcome = outcome.map_err(|error| context.wrote.classify(error));
     // The display ends when the last sender is gone.

@@ -160,6 +160,20 @@ fn secrets_are_learnt_as_they_are_read() {
 }
 
 #[test]
+fn values_written_down_under_secret_names_are_learnt_too() {
+    let written = Product::good()
+        .replace("{LEVEL: info", "{LEVEL: info, DB_PASSWORD: made-up-one, KEY_ID: shown-one")
+        .replace("{RELEASE: 1.10", "{RELEASE: 1.10, NPM_TOKEN: made-up-two")
+        .replace("x: null, ref: {key: a,", "x: null, apiKey: made-up-three, ref: {key: shown-two,");
+    let (config, redactor) = Product::new().load(&written);
+    config.unwrap();
+    assert_eq!(
+        redactor.mask("made-up-one shown-one made-up-two made-up-three shown-two"),
+        "••••• shown-one ••••• ••••• shown-two"
+    );
+}
+
+#[test]
 fn paths_count_from_the_file_in_which_they_stand() {
     let product = Product::new();
     product.load(&Product::good()).0.unwrap();

@@ -91,6 +91,21 @@ impl<'a> Values<'a> {
         Ok(found)
     }
 
+    /// The value of `entry`, whose key is a name of the product's: when that promises a secret, the redactor learns the
+    /// value even if it is written down here.
+    pub fn product_text(&self, entry: &Entry) -> Option<String> {
+        let text = self.text(&entry.value, &entry.key)?;
+        self.learn_promised(&entry.key, &text);
+        Some(text)
+    }
+
+    /// Teaches the redactor `value` if its name promises a secret. `key` alone says which secret is meant.
+    pub fn learn_promised(&self, name: &str, value: &str) {
+        if name != "key" && is_secret_name(name) {
+            self.learn(value);
+        }
+    }
+
     /// Teaches the redactor.
     pub fn learn(&self, value: &str) {
         self.redactor.learn(value);

@@ -181,6 +181,7 @@ fn clean(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::fuzz;
+    use crate::redact::{Redactor, leaks};
     use bollard::moby::buildkit::v1::VertexLog;
 
     fn vertex(digest: &str, name: &str) -> Vertex {
@@ -242,6 +243,32 @@ mod tests {
         let failed = state.failed().expect("failed");
         assert_eq!((failed.step.as_str(), failed.error.as_str()), ("[2/2] RUN a", "exit code: 3"));
         assert_eq!((failed.log.len(), failed.log[0].as_str(), failed.log[19].as_str()), (20, "10", "29"));
+    }
+
+    #[test]
+    fn a_secret_comes_out_of_no_line_however_its_bytes_arrive() {
+        let secret = "MADE-UP/SECRET+0123456789";
+        let redactor = Redactor::default();
+        redactor.learn(secret);
+        // Before, across and behind the places where a long line is cut.
+        for length in
+            (0..60).chain(LONGEST_SHOWN / 3 - 30..LONGEST_SHOWN / 3 + 5).chain(LONGEST_LINE - 40..LONGEST_LINE + 5)
+        {
+            let text = format!("{}{secret}{}", "x".repeat(length), "é".repeat(LONGEST_LINE / 2));
+            for chunk in [7, 1000, text.len()] {
+                let mut state = Log::default();
+                let mut seen = Vec::new();
+                for bytes in text.as_bytes().chunks(chunk) {
+                    let log = VertexLog { vertex: "a".into(), msg: bytes.to_vec(), ..VertexLog::default() };
+                    seen.extend(state.take(StatusResponse { logs: vec![log], ..StatusResponse::default() }));
+                }
+                seen.extend(state.finish());
+                for update in seen {
+                    let (BuildUpdate::Step(line) | BuildUpdate::Log(line)) = update;
+                    assert!(!leaks(&redactor.shown(&line), secret), "{length} letters before, in chunks of {chunk}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod patch;
 pub mod read;
 pub mod rendered;
 mod scalar;
+mod secrets;
 mod substitute;
 pub mod wave;
 mod yaml;
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 pub use draft::{Draft, Skipped, Warning};
 pub use rendered::Rendered;
+pub use secrets::secrets;
 pub use wave::{Wave, WaveKind};
 
 use crate::model::ObjectKey;

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::config::Credentials;
 use crate::fuzz;
-use crate::redact::Secret;
+use crate::redact::{Secret, leaks};
 
 /// Requests as they came in: first line, then what stood in `Authorization`.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -195,6 +195,43 @@ async fn what_answers_like_a_web_site_is_no_registry() {
     let (registry, repository) = client(&host);
     let error = registry.prove_push(&repository).await.expect_err("a web site");
     assert!(error.message.ends_with("is not an image registry"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_given_up() {
+    let (host, _) = server(|_| format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", " ".repeat(5 << 20))).await;
+    let (registry, repository) = client(&host);
+    let error = registry.tags(&repository).await.expect_err("too much");
+    assert!(error.message.ends_with("answers with more than 4 MiB"), "{error}");
+}
+
+#[tokio::test]
+async fn tags_that_do_not_end_are_given_up() {
+    let page = std::sync::atomic::AtomicUsize::new(0);
+    let (host, _) = server(move |_| {
+        let page = page.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let tags: Vec<String> = (0..50_000).map(|tag| format!("\"t{page}-{tag}\"")).collect();
+        let link = format!("link: </v2/shop/api/tags/list?page={page}>; rel=\"next\"");
+        answer("200 OK", &[&link], &format!("{{\"tags\": [{}]}}", tags.join(",")))
+    })
+    .await;
+    let (registry, repository) = client(&host);
+    let error = registry.tags(&repository).await.expect_err("too many");
+    assert!(error.message.ends_with("has more than 200000 tags"), "{error}");
+}
+
+#[test]
+fn a_secret_that_is_cut_in_two_does_not_come_out() {
+    let secret = "MADE-UP/SECRET+0123456789";
+    let redactor = Redactor::default();
+    redactor.learn(secret);
+    for length in 250..320 {
+        let body = format!("{}{secret}, and so on", "x".repeat(length)).into();
+        let url = Url::parse("https://registry.test/v2/").expect("an address");
+        let answer = Answer { status: StatusCode::BAD_GATEWAY, headers: reqwest::header::HeaderMap::new(), body, url };
+        let told = trouble::unexpected("asking", &answer).causes().join(" ");
+        assert!(told.contains("502") && !leaks(&redactor.mask(&told), secret), "{told}");
+    }
 }
 
 /// Header lines, then a body, then another after this line: an image's configuration.

@@ -15,7 +15,11 @@ use crate::suggest::nearest;
 pub fn read(context: &Context, request: &Request) -> Result<Draft> {
     let config = &context.config;
     known_services(context, request)?;
-    let mut draft = Draft::new(config, read::read(&config.manifests)?)?;
+    let objects = read::read(&config.manifests)?;
+    objects.iter().for_each(|object| context.keep_secret(&object.value));
+    let mut draft = Draft::new(config, objects)?;
+    // Patches and substitutions may have brought others.
+    draft.objects().iter().for_each(|object| context.keep_secret(&object.value));
     for skipped in draft.skipped() {
         context.events.warn(
             skipped.file.display().to_string(),

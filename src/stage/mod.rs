@@ -11,10 +11,14 @@ pub mod survey;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::Value;
+
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::event::Events;
+use crate::manifest;
+use crate::redact::Redactor;
 use crate::registry::Registry;
 
 /// What every stage works with.
@@ -24,12 +28,21 @@ pub struct Context {
     pub config: Arc<Config>,
     /// Who hears of it.
     pub events: Events,
+    /// What `events` and errors do not show.
+    pub redactor: Redactor,
     /// Where images go.
     pub registry: Registry,
     /// Where objects go.
     pub cluster: Cluster,
     /// Whether anything was written to the cluster.
     pub wrote: Wrote,
+}
+
+impl Context {
+    /// From now on nothing shows the values of `object`, if it is a Secret.
+    pub fn keep_secret(&self, object: &Value) {
+        manifest::secrets(object).iter().for_each(|value| self.redactor.learn(value));
+    }
 }
 
 /// Remembers that a value was written: from then on a failure is no refusal any more.

@@ -111,7 +111,9 @@ async fn provided(context: &Context, needs: Vec<Need>) -> Result<()> {
     let found = join_all(keys.iter().map(|key| context.cluster.get(key))).await;
     let mut live = BTreeMap::new();
     for (key, object) in keys.iter().zip(found) {
-        live.insert((*key).clone(), object?);
+        let object = object?;
+        object.iter().for_each(|object| context.keep_secret(object));
+        live.insert((*key).clone(), object);
     }
     let findings: Vec<String> = needs.iter().filter_map(|need| unmet(need, live[&need.key].as_ref())).collect();
     if findings.is_empty() {

@@ -57,6 +57,8 @@ fn panic_text(info: &PanicHookInfo<'_>, backtrace: &Backtrace, redactor: &Redact
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::leaks;
+    use crate::text::{beginning, both_ends};
 
     const TOKEN: &str = "made-up-token-0123";
 
@@ -85,6 +87,19 @@ mod tests {
         next: check registry.token in config.yaml
         next: hdeploy check
         "#);
+    }
+
+    #[test]
+    fn no_part_of_an_error_holds_a_piece_of_a_secret_wherever_it_was_cut() {
+        for place in 0..120 {
+            let text = format!("{}{TOKEN}{}", "x".repeat(place), "y".repeat(40));
+            for text in [beginning(&text, 60), both_ends(&text, 60), text.replace("-to", "-\u{1b}[0mto")] {
+                let error = Error::refused(&text).because(text.clone()).detail(format!("a\n{text}")).hint(&text);
+                let several = Error::several(crate::error::Kind::Refused, "two", [error, Error::refused(&text)]);
+                let told = error_text(&several, &redactor(), Paint(false));
+                assert!(!leaks(&told, TOKEN), "{told}");
+            }
+        }
     }
 
     #[test]

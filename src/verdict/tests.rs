@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::fuzz;
+use crate::redact::{Redactor, leaks};
 
 /// A line of a recording: seconds since the first apply, kind, event, object.
 #[derive(Deserialize)]
@@ -420,6 +421,22 @@ fn a_daemon_set_settles_when_it_is_everywhere() {
     };
     assert_eq!(daemon(1), Verdict::Settled { replicas: 1 });
     assert!(matches!(daemon(0), Verdict::Progressing(why) if why.starts_with("0 of 1 updated")));
+}
+
+#[test]
+fn a_secret_in_a_kubelets_message_does_not_come_out_when_the_message_is_cut() {
+    let secret = "MADE-UP/SECRET+0123456789.";
+    let redactor = Redactor::default();
+    redactor.learn(secret);
+    for length in 0..120 {
+        for behind in
+            ["", ".", ", and what the kubelet says about it is a lot longer than a line is wide on any terminal"]
+        {
+            let message = format!("{}{secret}{behind}", "x".repeat(length));
+            let told = words::shortened(&message);
+            assert!(!leaks(&redactor.mask(&told), secret), "{told}");
+        }
+    }
 }
 
 #[test]
