@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::manifest;
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName, Tag};
 use crate::redact::Redactor;
 
@@ -281,6 +283,11 @@ impl Events {
         (Self { sender, redactor, warned: Arc::default() }, receiver)
     }
 
+    /// From now on nothing shows the values of `object`, if it is a Secret.
+    pub fn keep_secret(&self, object: &Value) {
+        manifest::secrets(object).iter().for_each(|value| self.redactor.learn(value));
+    }
+
     /// Says what happened. A display that is gone is no reason to stop a deploy.
     pub fn send(&self, event: Event) {
         let _ = self.sender.send(Message::Event(self.masked(event)));
@@ -289,8 +296,8 @@ impl Events {
     /// Says where something stands.
     pub fn progress(&self, progress: Progress) {
         let masked = match progress {
-            Progress::Building { service, step } => Progress::Building { service, step: self.redactor.mask(&step) },
-            Progress::Waiting { object, why } => Progress::Waiting { object, why: self.redactor.mask(&why) },
+            Progress::Building { service, step } => Progress::Building { service, step: self.redactor.shown(&step) },
+            Progress::Waiting { object, why } => Progress::Waiting { object, why: self.redactor.shown(&why) },
             pushing @ Progress::Pushing { .. } => pushing,
         };
         let _ = self.sender.send(Message::Progress(masked));
@@ -312,7 +319,7 @@ impl Events {
 
     /// Free text is masked here; the other fields are names, digests and numbers.
     fn masked(&self, event: Event) -> Event {
-        let mask = |text: String| self.redactor.mask(&text);
+        let mask = |text: String| self.redactor.shown(&text);
         match event {
             Event::BuildLog { service, line } => Event::BuildLog { service, line: mask(line) },
             Event::JobLog { job, line } => Event::JobLog { job, line: mask(line) },
@@ -320,6 +327,68 @@ impl Events {
             Event::Warning { subject, message } => Event::Warning { subject: mask(subject), message: mask(message) },
             Event::Note { subject, message } => Event::Note { subject: mask(subject), message: mask(message) },
             other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::redact::leaks;
+    use crate::text::{beginning, both_ends};
+
+    fn every_text(text: &str) -> Vec<Event> {
+        let (service, line) = ("api".parse::<ServiceName>().expect("a name"), text.to_owned());
+        let job = ObjectKey { api_version: "v1".into(), kind: "Job".into(), namespace: None, name: "a".into() };
+        let subject_and_message = || (format!("shop {text}"), line.clone());
+        let (subject, message) = subject_and_message();
+        vec![
+            Event::BuildLog { service, line: line.clone() },
+            Event::JobLog { job, line: line.clone() },
+            Event::Failed { subject: subject.clone(), message: message.clone() },
+            Event::Warning { subject: subject.clone(), message: message.clone() },
+            Event::Note { subject, message },
+        ]
+    }
+
+    fn every_progress(text: &str) -> Vec<Progress> {
+        let object = ObjectKey { api_version: "v1".into(), kind: "Job".into(), namespace: None, name: "a".into() };
+        vec![
+            Progress::Building { service: "api".parse().expect("a name"), step: text.to_owned() },
+            Progress::Waiting { object, why: text.to_owned() },
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn nothing_that_is_said_holds_a_piece_of_a_secret(
+            secret in "[A-Z0-9+/=\"\\\\%]{8,60}",
+            before in "[a-z\r\t ]{0,40}",
+            broken in "(\u{1b}\\[|\u{1b}\\]|\u{1b})",
+            escape in "(\u{1b}\\[31m|\u{7}|\u{1b}\\]0;x\u{7})?",
+            behind in "[a-z\t ]{0,40}",
+            at in 0..60_usize,
+            letters in 10..120_usize,
+        ) {
+            let redactor = Redactor::default();
+            redactor.learn(&secret);
+            let (events, mut messages) = Events::channel(redactor);
+            let (head, tail) = secret.split_at(at.min(secret.len()));
+            for text in [format!("{before}{head}{escape}{tail}{behind}"), format!("{before}{broken}{secret}{behind}")] {
+                for text in [text.clone(), beginning(&text, letters), both_ends(&text, letters)] {
+                    every_text(&text).into_iter().for_each(|event| events.send(event));
+                    every_progress(&text).into_iter().for_each(|progress| events.progress(progress));
+                }
+            }
+            drop(events);
+            while let Some(message) = messages.blocking_recv() {
+                let said = format!("{message:?}");
+                // As Debug writes it, quotes are escaped.
+                prop_assert!(!leaks(&said.replace("\\\"", "\"").replace("\\\\", "\\"), &secret), "{said}");
+            }
         }
     }
 }

@@ -17,6 +17,8 @@ pub mod docker;
 pub mod engine;
 pub mod error;
 pub mod event;
+#[cfg(test)]
+mod fuzz;
 pub mod git;
 pub mod manifest;
 pub mod model;
@@ -26,5 +28,6 @@ pub mod registry;
 pub mod release;
 pub mod stage;
 pub mod suggest;
+pub mod text;
 pub mod ui;
 pub mod verdict;

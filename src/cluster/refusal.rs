@@ -264,7 +264,9 @@ fn explained(object: &ObjectKey) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::{status, warning};
     use super::*;
+    use crate::fuzz;
     use serde_json::json;
 
     /// As the API server answers, for an object of `kind`.
@@ -353,5 +355,49 @@ mod tests {
         assert_eq!(of(json!({ "code": 404, "message": "404 page not found" })), Refusal::UnknownKind);
         assert!(matches!(of(json!({ "code": 409, "reason": "Conflict" })), Refusal::Changed(_)));
         assert!(matches!(of(json!({ "code": 418 })), Refusal::Other(418, _)));
+    }
+
+    /// A status code, a line end, and the body of an answer.
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let of_type =
+            "failed to create typed patch object (shop/a; v1, Kind=Secret): .data.key: expected string, got &x";
+        let samples = [
+            "404\n404 page not found\n".to_owned(),
+            "502\n<html><h1>Bad Gateway</h1>".to_owned(),
+            format!("500\n{}", json!({ "kind": "Status", "code": 500, "message": of_type })),
+            "409\n{\"code\":409,\"reason\":\"Conflict\",\"details\":{\"causes\":[{\"reason\":\"FieldManagerConflict\",\
+             \"message\":\"conflict with \\\"helm\\\" using apps/v1\",\"field\":\".spec.a\"}],\"retryAfterSeconds\":1}}".to_owned(),
+            "422\n{\"reason\":\"Invalid\",\"details\":{\"name\":\"a\",\"kind\":\"jobs\",\"causes\":[{\"reason\":\"FieldValueInvalid\",\
+             \"message\":\"Invalid value: {\\\"a\\\":1}: field is immutable\",\"field\":\"spec.template\"}]}}".to_owned(),
+            "403\n{\"details\":{\"causes\":[{\"reason\":\"NamespaceTerminating\"}]}}".to_owned(),
+            "404\n{\"details\":{\"kind\":\"namespaces\",\"name\":\"shop\"}}".to_owned(),
+            "200\n299 - \"would violate PodSecurity \\\"restricted:latest\\\": x\"".to_owned(),
+            format!("422\n{{\"details\":{{\"causes\":[{}{{}}]}}}}", "{},".repeat(20_000)),
+            format!("500\n{}", "[".repeat(50_000)),
+            format!("400\n{}", "日".repeat(50_000)),
+        ];
+        let words = [
+            "Invalid value: ",
+            "): ",
+            ": ",
+            "\"message\":\"",
+            "\"causes\":[",
+            "\"field\":",
+            "\\\"",
+            "299 - \"",
+            "\\ud800",
+        ];
+        fuzz::reader(module_path!(), &samples, &words, |input| {
+            let text = String::from_utf8_lossy(input);
+            let (code, body) = text.split_once('\n').unwrap_or(("500", &text));
+            let status = status(code.parse().unwrap_or(500), body.as_bytes());
+            let _ = (warning(body), Failure::Status(Box::new(status.clone())).is_transient());
+            for kind in ["Deployment", "Secret"] {
+                let refusal = Refusal::of(Failure::Status(Box::new(status.clone())), kind);
+                let error = Error::from(ApplyError { object: key(kind), refusal });
+                assert!(!error.message.is_empty());
+            }
+        });
     }
 }

@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jiff::Timestamp;
-use kube::client::Body;
+use kube::client::{AuthError, Body};
 use kube::core::Status;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Cluster;
+use crate::text::{beginning, both_ends};
 
 pub(super) type Request = http::Request<Vec<u8>>;
 
+/// Answers of a server that has an answer: lists of a namespace are the largest.
+const LARGEST: usize = 64 << 20;
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_FOR: Duration = Duration::from_mins(1);
@@ -97,22 +101,38 @@ impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::Status(status),
-            other => Self::Transport(chain(&other)),
+            other => Self::Transport(told(&other)),
         }
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
+/// The error with its causes, outermost first. Of a login plugin's output only its own complaint is repeated: what it
+/// prints otherwise is credentials.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = || std::iter::successors(Some(error), |error| error.source());
+    if let Some(plugin) = causes().find_map(|cause| plugin(cause.downcast_ref()?)) {
+        return plugin;
+    }
+    let mut texts: Vec<String> = Vec::new();
+    for text in causes().map(ToString::to_string) {
         if !texts.iter().any(|said| said.contains(&text)) {
             texts.push(text);
         }
-        next = cause.source();
     }
     texts.join(": ")
+}
+
+fn plugin(error: &AuthError) -> Option<String> {
+    match error {
+        AuthError::AuthExecRun { out, .. } => {
+            let complaint = both_ends(String::from_utf8_lossy(&out.stderr).trim(), 300);
+            Some(format!("auth exec: the kubeconfig's login plugin failed ({}): {complaint}", out.status))
+        }
+        AuthError::AuthExecParse(_) => {
+            Some("auth exec: what the kubeconfig's login plugin printed are no credentials".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// A GET of `path`, which may carry a query.
@@ -186,7 +206,7 @@ impl Cluster {
     async fn exchange(&self, request: Request) -> Result<Answer, Failure> {
         let response = self.client().send(request.map(Body::from)).await?;
         let (parts, body) = response.into_parts();
-        let body = body.collect_bytes().await?;
+        let body = Limited::new(body, LARGEST).collect().await.map_err(broken)?.to_bytes();
         if !parts.status.is_success() {
             return Err(Failure::Status(Box::new(status(parts.status.as_u16(), &body))));
         }
@@ -194,12 +214,17 @@ impl Cluster {
     }
 }
 
+fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
+    if error.is::<LengthLimitError>() {
+        return Failure::Transport(format!("the answer is larger than {} MiB", LARGEST >> 20));
+    }
+    Failure::Transport(told(error.as_ref()))
+}
+
 /// The API server's `Status`; proxies and unknown paths answer with plain text instead.
-fn status(code: u16, body: &[u8]) -> Status {
-    let mut status = serde_json::from_slice(body).unwrap_or_else(|_| {
-        let text: String = String::from_utf8_lossy(body).trim().chars().take(200).collect();
-        Status::failure(&text, "")
-    });
+pub(super) fn status(code: u16, body: &[u8]) -> Status {
+    let mut status = serde_json::from_slice(body)
+        .unwrap_or_else(|_| Status::failure(&beginning(String::from_utf8_lossy(body).trim(), 200), ""));
     status.code = code;
     status
 }
@@ -214,7 +239,7 @@ fn warnings(headers: &http::HeaderMap) -> Vec<String> {
 }
 
 /// The text of `299 - "text"`, as RFC 7234 writes it.
-fn warning(header: &str) -> Option<String> {
+pub(super) fn warning(header: &str) -> Option<String> {
     let (_, quoted) = header.split_once('"')?;
     let (text, _) = quoted.rsplit_once('"')?;
     Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
@@ -223,6 +248,7 @@ fn warning(header: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::{Redactor, leaks};
 
     fn failure(code: u16, reason: &str, message: &str) -> Failure {
         Failure::Status(Box::new(Status { code, ..Status::failure(message, reason) }))
@@ -259,6 +285,17 @@ mod tests {
         let headers = [(http::header::DATE, "Sat, 21 Nov 2026 08:15:00 GMT".parse().expect("a header"))];
         let date = date(&headers.into_iter().collect()).expect("a date");
         assert_eq!(date.to_string(), "2026-11-21T08:15:00Z");
+    }
+
+    #[test]
+    fn a_secret_that_is_cut_in_two_does_not_come_out() {
+        let secret = "MADE-UP/SECRET+0123456789";
+        let redactor = Redactor::default();
+        redactor.learn(secret);
+        for length in 150..220 {
+            let message = status(502, format!("{}{secret}, and so on", "x".repeat(length)).as_bytes()).message;
+            assert!(!leaks(&redactor.mask(&message), secret), "{message}");
+        }
     }
 
     #[test]

@@ -82,6 +82,7 @@ fn scalar(node: &Node, name: &str, values: &Values<'_>) -> Option<Value> {
     }
     let typed = if *plain { typed(text) } else { Value::String(text.clone()) };
     if typed.is_string() {
+        values.learn_promised(name, text);
         values.refuse_placeholder(node.place, name, text);
     }
     Some(typed)

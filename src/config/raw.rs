@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::LARGEST;
 use super::source::{Place, Sources, clean};
 use super::tree::{self, Entry, Node, Yaml};
 use super::value::is_reference;
 use crate::error::{Error, Result};
+use crate::text::bytes_of;
 
 const FOLDER: &str = "deploy-k3s";
 const NAME: &str = "config.yaml";
@@ -72,7 +74,7 @@ fn unreadable(shown: &str, cause: std::io::Error) -> Error {
 }
 
 fn load(file: &Path, sources: &Sources) -> std::io::Result<Option<Node>> {
-    let bytes = std::fs::read(file)?;
+    let bytes = bytes_of(file, LARGEST)?;
     let text = String::from_utf8_lossy(&bytes);
     let number = sources.add(file, &text);
     let start = Place::start(number);

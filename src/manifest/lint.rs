@@ -9,13 +9,17 @@ use serde_json::Value;
 use super::images::pod_specs;
 use super::quantity::is_quantity;
 use crate::model::ImageRef;
+use crate::text::beginning;
+
+/// Letters of a path in a finding.
+const LONGEST_PATH: usize = 200;
 
 /// Everything that is wrong in `object`, each as `path: why`.
 pub fn lint(object: &Value, left_over: &[&str]) -> Vec<String> {
     let mut findings = Vec::new();
-    placeholders(object, left_over, "", &mut findings);
+    placeholders(object, left_over, &mut Vec::new(), &mut findings);
     if object["kind"] == "Secret" {
-        placeholders(&decoded(&object["data"]), left_over, "data", &mut findings);
+        placeholders(&decoded(&object["data"]), left_over, &mut vec![Step::Key("data")], &mut findings);
     }
     for spec in pod_specs(object) {
         pod(spec, &mut findings);
@@ -83,7 +87,7 @@ fn pod(spec: &Value, findings: &mut Vec<String>) {
     for field in ["containers", "initContainers"] {
         twice(&spec[field], field, &["name"], findings);
         for container in spec[field].as_array().into_iter().flatten() {
-            let name = container["name"].as_str().unwrap_or("?");
+            let name = beginning(container["name"].as_str().unwrap_or("?"), LONGEST_PATH);
             quantities(&container["resources"], &format!("{field}[{name}].resources"), findings);
             for (list, keys) in [
                 ("env", &["name"][..]),
@@ -120,23 +124,45 @@ fn decoded(data: &Value) -> Value {
     Value::Object(data.as_object().into_iter().flatten().filter_map(entry).collect())
 }
 
+/// A step on the way from an object to a value inside it.
+enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
+}
+
+/// `a[0].b`
+fn path(way: &[Step]) -> String {
+    let mut path = String::new();
+    for step in way {
+        match step {
+            Step::Key(key) if path.is_empty() => path.push_str(key),
+            Step::Key(key) => path.extend([".", key]),
+            Step::Index(index) => path.push_str(&format!("[{index}]")),
+        }
+    }
+    beginning(&path, LONGEST_PATH)
+}
+
 /// Texts that somebody meant to fill in.
-fn placeholders(value: &Value, left_over: &[&str], path: &str, findings: &mut Vec<String>) {
+fn placeholders<'a>(value: &'a Value, left_over: &[&str], way: &mut Vec<Step<'a>>, findings: &mut Vec<String>) {
     match value {
         Value::String(text) => {
             if let Some(word) = placeholder(text, left_over) {
-                findings.push(format!("{path}: {word} was left in"));
+                findings.push(format!("{}: {word} was left in", path(way)));
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                placeholders(item, left_over, &format!("{path}[{index}]"), findings);
+                way.push(Step::Index(index));
+                placeholders(item, left_over, way, findings);
+                way.pop();
             }
         }
         Value::Object(map) => {
             for (key, item) in map {
-                let dot = if path.is_empty() { "" } else { "." };
-                placeholders(item, left_over, &format!("{path}{dot}{key}"), findings);
+                way.push(Step::Key(key));
+                placeholders(item, left_over, way, findings);
+                way.pop();
             }
         }
         _ => {}

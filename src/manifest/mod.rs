@@ -11,6 +11,7 @@ mod quantity;
 pub mod read;
 pub mod rendered;
 mod scalar;
+mod secrets;
 mod substitute;
 pub mod wave;
 pub mod write;
@@ -24,6 +25,7 @@ use serde_json::Value;
 pub use draft::{Draft, Skipped, Warning};
 use rendered::JOB_LABEL;
 pub use rendered::Rendered;
+pub use secrets::secrets;
 pub use wave::{Wave, WaveKind};
 
 use crate::model::ObjectKey;

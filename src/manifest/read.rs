@@ -11,12 +11,17 @@ use super::yaml::{self, Wrong};
 use super::{Object, Source};
 use crate::error::{Error, Result};
 use crate::model::ObjectKey;
+use crate::text::{around, beginning, text_of};
 
 /// What to do about findings.
 pub(super) const READ_AGAIN: &str = "mend it; hdeploy render reads it again and changes nothing";
 
 /// Larger than any manifest, smaller than what hurts.
-const LARGEST: u64 = 32 << 20;
+const LARGEST: usize = 32 << 20;
+/// Letters of a name or kind: the API server takes no longer ones.
+const LONGEST_NAME: usize = 253;
+/// Letters of one finding.
+const LONGEST_FINDING: usize = 400;
 
 /// Reads every object in `paths`: folders with everything below them in the order of names, files whatever their name.
 ///
@@ -46,14 +51,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Object>> {
 }
 
 fn text(file: &Path) -> Result<String> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::refused(format!("{} cannot be read", shown(file).display())).because(error)
-    };
-    let size = fs::metadata(file).map_err(|error| failed(error.into()))?.len();
-    if size > LARGEST {
-        return Err(failed(format!("it is larger than {} MiB", LARGEST >> 20).into()));
-    }
-    fs::read_to_string(file).map_err(|error| failed(error.into()))
+    let failed = |error| Error::refused(format!("{} cannot be read", shown(file).display())).because(error);
+    text_of(file, LARGEST).map_err(failed)
 }
 
 fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -83,7 +82,7 @@ pub fn shown(path: &Path) -> PathBuf {
     path.strip_prefix(&here).unwrap_or(path).to_owned()
 }
 
-fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
+pub(super) fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
     for (number, document) in yaml::documents(text).into_iter().enumerate() {
         match document {
             Ok(document) if document.value.is_null() => {}
@@ -105,7 +104,9 @@ fn finding(file: &Path, text: &str, document: usize, wrong: &Wrong) -> String {
         );
     }
     let line = text.lines().nth(wrong.line.saturating_sub(1)).unwrap_or_default();
-    format!("{place} (document {document}): {}\n  {:>4} | {line}", wrong.message, wrong.line)
+    let (line, _) = around(line, wrong.column.saturating_sub(1));
+    let message = beginning(&wrong.message, LONGEST_FINDING);
+    format!("{place} (document {document}): {message}\n  {:>4} | {line}", wrong.line)
 }
 
 /// Takes an object, or those of a list.
@@ -123,7 +124,10 @@ fn take(value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut
     }
     match identity(&value) {
         Ok(()) => objects.push(Object { value, source: source.clone() }),
-        Err(missing) => findings.push(format!("{source} (document {}): {missing}", source.document)),
+        Err(missing) => {
+            let missing = beginning(&missing, LONGEST_FINDING);
+            findings.push(format!("{source} (document {}): {missing}", source.document));
+        }
     }
 }
 
@@ -134,6 +138,12 @@ fn identity(value: &Value) -> Result<(), String> {
     for (pointer, name) in [("/apiVersion", "apiVersion"), ("/kind", "kind")] {
         if value.pointer(pointer).and_then(Value::as_str).is_none_or(str::is_empty) {
             return Err(format!("it has no {name}"));
+        }
+    }
+    for pointer in ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"] {
+        let text = value.pointer(pointer).and_then(Value::as_str);
+        if text.is_some_and(|text| text.chars().nth(LONGEST_NAME).is_some()) {
+            return Err(format!("{} is longer than {LONGEST_NAME} letters", pointer[1..].replace('/', ".")));
         }
     }
     for pointer in ["/metadata", "/metadata/labels", "/metadata/annotations", "/spec"] {
@@ -152,7 +162,7 @@ fn identity(value: &Value) -> Result<(), String> {
     }
 }
 
-fn twice(objects: &[Object], findings: &mut Vec<String>) {
+pub(super) fn twice(objects: &[Object], findings: &mut Vec<String>) {
     let mut seen: BTreeMap<ObjectKey, &Source> = BTreeMap::new();
     for object in objects {
         if let Some(first) = seen.insert(object.key(), &object.source) {

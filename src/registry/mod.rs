@@ -36,6 +36,9 @@ const CHECK: Duration = Duration::from_secs(3);
 const PROOF: Duration = Duration::from_secs(4);
 const CANCEL: Duration = Duration::from_millis(800);
 
+/// Some registries promise a next page, and tags on it, for ever.
+const MOST_TAGS: usize = 200_000;
+
 /// How a manifest is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
@@ -174,6 +177,9 @@ impl Registry {
             }
             let mut page = image::tags(&repository.to_string(), &answer.body)?;
             page.retain(|tag| seen.insert(tag.clone()));
+            if seen.len() > MOST_TAGS {
+                return Err(trouble::too_many_tags(repository, MOST_TAGS));
+            }
             tags.extend(page.iter().filter_map(|text| text.parse().ok()));
             // Some registries promise a next page for ever; the page after the last one brings nothing new.
             let Some(next) = answer.next_page().filter(|_| !page.is_empty()) else { return Ok(tags) };

@@ -16,7 +16,11 @@ use crate::suggest::did_you_mean;
 /// Reads and checks the manifests, and keeps what `request` asks for.
 pub fn read(config: &Config, events: &Events, request: &Request) -> Result<Draft> {
     known_services(config, &request.only)?;
-    let mut draft = Draft::new(config, read::read(&config.manifests)?)?;
+    let objects = read::read(&config.manifests)?;
+    objects.iter().for_each(|object| events.keep_secret(&object.value));
+    let mut draft = Draft::new(config, objects)?;
+    // Patches and substitutions may have brought others.
+    draft.objects().iter().for_each(|object| events.keep_secret(&object.value));
     for skipped in draft.skipped() {
         events.warn(
             skipped.file.display().to_string(),

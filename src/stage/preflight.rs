@@ -153,7 +153,11 @@ async fn provided(context: &Context, needs: Vec<Need>) -> Result<()> {
     let found = join_all(keys.iter().map(|key| context.cluster.look(key))).await;
     let mut live = BTreeMap::new();
     for (key, look) in keys.iter().zip(found) {
-        live.insert((*key).clone(), look?);
+        let look = look?;
+        if let Look::Object(object) = &look {
+            context.events.keep_secret(object);
+        }
+        live.insert((*key).clone(), look);
     }
     let unmet = needs.iter().filter_map(|need| unmet(need, &live[&need.key]));
     let (findings, hints): (Vec<String>, BTreeSet<String>) = unmet.unzip();

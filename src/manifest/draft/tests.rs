@@ -1,7 +1,10 @@
+use std::path::Path;
 use std::time::Duration;
 
+use super::super::read;
 use super::*;
-use crate::config::{ConfigMap, Registry, Service};
+use crate::config::{ConfigMap, Patch, PatchOperation, PatchTarget, Registry, Service};
+use crate::fuzz;
 use crate::model::{Digest, Repository};
 use crate::redact::Secret;
 
@@ -126,4 +129,74 @@ fn the_configmap_of_the_configuration_is_an_object_like_any_other() {
     assert_eq!(draft.objects()[1].value["data"], json!({"A": "1"}));
     let same = object("a.yaml", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}}));
     assert!(Draft::new(&config, vec![same]).is_err());
+}
+
+#[test]
+fn any_input_is_read_or_refused() {
+    let mut samples = fuzz::files(&["deploy-k3s/manifests", "tests/fixtures", "scripts/sandbox/manifests"], &[".yaml"]);
+    samples.extend(fuzz::yaml_bombs().into_iter().map(String::into_bytes));
+    let recorded: BTreeMap<String, Value> =
+        serde_json::from_str(include_str!("../../../tests/fixtures/yaml/as-kubectl-reads.json")).expect("recordings");
+    samples.extend(recorded.values().filter_map(|entry| entry["yaml"].as_str()).map(|text| text.as_bytes().to_vec()));
+    let words = [
+        "apiVersion: v1\n",
+        "kind: Secret\n",
+        "kind: Job\n",
+        "kind: List\n",
+        "items:\n",
+        "metadata:\n",
+        "  name: a\n",
+        "stringData: {a: b}\n",
+        "data: {a: QQ==}\n",
+        "image: shop/api",
+        "HOLE",
+        "GAP",
+        "hdeploy.dev/after: a,b",
+    ];
+    let config = every_setting();
+    fuzz::reader(module_path!(), &samples, &words, |input| all_the_way(&config, &String::from_utf8_lossy(input)));
+}
+
+/// Something to do for every step that a draft goes through.
+fn every_setting() -> Config {
+    let substitution = |placeholder: &str, value: Option<&str>| Substitution {
+        placeholder: placeholder.into(),
+        origin: "made up".into(),
+        value: value.map(Secret::new),
+    };
+    let patch = |name: &str, operation| Patch {
+        target: PatchTarget { api_version: None, kind: "Deployment".into(), name: name.into(), namespace: None },
+        operation,
+        origin: "config.yaml:1".into(),
+    };
+    let json = json!([{"op": "replace", "path": "/spec/replicas", "value": 2}, {"op": "copy", "from": "/spec", "path": "/spec/x"}]);
+    Config {
+        config_map: Some(ConfigMap { name: "settings".into(), values: [("A".to_owned(), "b".to_owned())].into() }),
+        substitutions: vec![substitution("HOLE", Some("x")), substitution("GAP", None)],
+        patches: vec![
+            patch("api", PatchOperation::Merge(json!({"spec": {"replicas": 1, "strategy": null}}))),
+            patch("web", PatchOperation::Json(serde_json::from_value(json).expect("a patch"))),
+        ],
+        order: [("api".to_owned(), vec!["redis".to_owned()])].into(),
+        ..config()
+    }
+}
+
+/// What a deploy does with manifests, from their text to the last wave.
+fn all_the_way(config: &Config, text: &str) {
+    let (mut objects, mut findings) = (Vec::new(), Vec::new());
+    read::read_text(Path::new("a.yaml"), text, &mut objects, &mut findings);
+    read::twice(&objects, &mut findings);
+    assert!(findings.iter().all(|finding| finding.starts_with("a.yaml:")), "{findings:?}");
+    let draft = match Draft::new(config, objects) {
+        Ok(draft) => draft,
+        Err(error) => return assert!(!error.details.is_empty()),
+    };
+    let _ = (draft.references(), draft.skipped().len());
+    let Ok(mut rendered) = draft.pin(&pins()) else { return };
+    rendered.complete("shop", |_| Some(true));
+    let _ = (rendered.waves(&config.order).is_ok(), rendered.needs());
+    for key in rendered.keys() {
+        let _ = (rendered.minimum_replicas(&key), rendered.readers(&key));
+    }
 }

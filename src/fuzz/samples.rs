@@ -1,0 +1,75 @@
+//! What is changed: the files of the repository, and what is known to hurt.
+
+use std::fs;
+use std::path::Path;
+
+/// The files below the repository's `folders` whose names end in one of `ends`.
+pub fn files(folders: &[&str], ends: &[&str]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for folder in folders {
+        collect(&super::root().join(folder), ends, &mut found);
+    }
+    assert!(!found.is_empty(), "there is no sample in {folders:?}");
+    found
+}
+
+fn collect(path: &Path, ends: &[&str], found: &mut Vec<Vec<u8>>) {
+    if !path.is_dir() {
+        let name = path.to_string_lossy();
+        if ends.iter().any(|end| name.ends_with(end)) {
+            found.push(fs::read(path).expect("a readable sample"));
+        }
+        return;
+    }
+    let entries = fs::read_dir(path).expect("a readable folder");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    for path in paths {
+        collect(&path, ends, found);
+    }
+}
+
+/// Small texts that want to become large trees.
+pub fn yaml_bombs() -> Vec<String> {
+    let chain = |line: fn(usize) -> String, count: usize| (1..count).map(line).collect::<String>();
+    vec![
+        // Aliases of aliases, of a long text, each inside the one before, and with every level kept.
+        "a0: &a0 [x, x]\n".to_owned()
+            + &chain(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9)), 12),
+        "a0: &a0 {x: y}\n".to_owned() + &chain(|n| format!("a{n}: &a{n} {{<<: *a{}, k{n}: *a{0}}}\n", n - 1), 40),
+        format!("a: &a {}\nb: [{}]\n", "x".repeat(40_000), "*a,".repeat(8000)),
+        "a0: &a0 [x]\n".to_owned() + &chain(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1), 3000),
+        format!(
+            "a: {}{}{}\n",
+            (0..200).map(|n| format!("&b{n} [")).collect::<String>(),
+            "x,".repeat(30_000),
+            "]".repeat(200)
+        ),
+        "---\na: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n\
+         d: &d [*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d]\nf: [*e,*e]\n"
+            .repeat(200),
+        // Depth.
+        "[".repeat(50_000),
+        "{".repeat(50_000),
+        "{a: ".repeat(20_000),
+        "- ".repeat(30_000),
+        "? ".repeat(30_000),
+        (0..240).map(|n| format!("{}a:\n", " ".repeat(n))).collect(),
+        // Width: values, keys, findings, documents.
+        format!("[{}]", "a,".repeat(60_000)),
+        format!("[{}]", "[],".repeat(40_000)),
+        (0..15_000).map(|n| format!("k{n}:\n")).collect(),
+        format!("{{{}}}", "a: b, ".repeat(15_000)),
+        "---\n".repeat(40_000),
+        "---\na: 1\n".repeat(15_000),
+        "---\na: [\n".repeat(15_000),
+        "{}".repeat(60_000),
+        format!("{{\"a\": [{}0]}}", "0,".repeat(100_000)),
+        // Long.
+        format!("a: {}", "x".repeat(200_000)),
+        format!("{}: a", "x".repeat(200_000)),
+        format!("a: |9\n{}b", " ".repeat(100_000)),
+        format!("a: \"{}\"", "\\x41".repeat(30_000)),
+        format!("#{}\na: 1", "#".repeat(100_000)),
+    ]
+}
