@@ -127,5 +127,6 @@ fn a_disk_that_is_full() {
         "site/Dockerfile:5",
         "No space left on device",
         "docker system df",
+        "such as /dev/shm",
     ]);
 }

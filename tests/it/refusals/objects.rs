@@ -90,7 +90,7 @@ fn pods_that_the_namespace_would_refuse() {
     };
     let namespace = format!("the namespace {} would refuse its pods", project.name);
     let look = format!("kubectl get namespace {} --show-labels", project.name);
-    let violates = |level: &str| format!("violates PodSecurity \"{level}:");
+    let violates = |level: &str| format!("would refuse its pods: PodSecurity \"{level}:");
 
     // Whatever it warns of: by another level, it warns of too little.
     for warn in ["restricted", "privileged"] {
@@ -122,7 +122,7 @@ fn pods_that_the_namespace_would_refuse_as_the_manifests_change_it() {
     let file = format!("{MANIFESTS}/namespace.yaml");
     let labels = |level: &str| format!("metadata:\n  labels: {{{LEVEL}enforce: {level}}}\n");
     project.edit(&file, "metadata:\n", &labels("restricted"));
-    Refused::of(&project).says(&["api.yaml:11: ", "violate PodSecurity \"restricted:", "would refuse its pods"]);
+    Refused::of(&project).says(&["api.yaml:11: ", "would refuse its pods: PodSecurity \"restricted:"]);
 
     // The other way round: it refuses them now, and will not when they come.
     project.kubectl(&["label", "namespace", &project.name, &format!("{LEVEL}enforce=restricted")]);
@@ -158,7 +158,8 @@ fn mistakes_of_every_sort_come_in_one_answer() {
     let environment = [("SHOP_PASSWORD", "made-up-wrong-password"), ("DOCKER_HOST", "unix:///nowhere/docker.sock")];
     let of_here = [".spec.replcas", "\"jobb\"", "/pull is missing"];
     let of_there = ["does not accept the password of admin", "/nowhere/docker.sock"];
-    Refused::of(&project).with(&environment).says(&[&of_here[..], &of_there].concat());
+    let outcome = Refused::of(&project).with(&environment).says(&[&of_here[..], &of_there].concat());
+    outcome.says("5 things stand in the way");
 
     // What does not depend on a registry is found without one, and the same goes for a cluster.
     project.edit(CONFIG, "target: jobb", "target: job");
