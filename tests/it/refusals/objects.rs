@@ -1,5 +1,7 @@
 //! Manifests, and what the API server, the namespace and the pods would make of them.
 
+use std::process::Command;
+
 use super::{CLOSED, CONFIG, MANIFESTS, Refused};
 use crate::support::{Project, kubectl};
 
@@ -189,4 +191,40 @@ fn nothing_is_written_outside_of_namespaces_either() {
     kubectl(&["delete", "clusterrole", &role]);
     let writes = project.sandbox().writes(&project.name);
     assert!(writes.iter().any(|write| write.contains(&format!("/clusterroles/{role}"))), "{writes:?}");
+}
+
+/// What a test made outside of its namespace, deleted in the end.
+struct Made(String);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = Command::new("kubectl").args(["delete", "--wait=false", "--ignore-not-found", &self.0]).output();
+    }
+}
+
+#[test]
+fn what_the_deploy_itself_brings_is_not_missing() {
+    let project = Project::new("brings");
+    let name = &project.name;
+    for manifest in ["api", "job", "site"] {
+        std::fs::remove_file(project.path(&format!("{MANIFESTS}/{manifest}.yaml"))).expect("a manifest");
+    }
+    let (group, other) = (format!("{name}.example.test"), format!("{name}-other"));
+    let made = [format!("crd/things.{group}"), format!("namespace/{other}")].map(Made);
+    let schema = "{openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}";
+    let objects = [
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n"),
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: {other}}}\n"),
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: things.{group}}}\n\
+             spec:\n  group: {group}\n  scope: Namespaced\n  names: {{kind: Thing, plural: things}}\n  \
+             versions: [{{name: v1, served: true, storage: true, schema: {schema}}}]\n"
+        ),
+        format!("apiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: a}}\n"),
+    ];
+    project.write(&format!("{MANIFESTS}/objects.yaml"), &objects.join("---\n"));
+    project.edit(CONFIG, "manifests:", &format!("allowedNamespaces: [{other}]\nmanifests:"));
+    project.hdeploy(&["all"]).exits(0);
+    assert_eq!(project.kubectl(&["get", &format!("things.{group}"), "-o", "name"]), format!("thing.{group}/a\n"));
+    drop(made);
 }
