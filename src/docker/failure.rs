@@ -72,7 +72,9 @@ pub(super) fn build(request: &BuildRequest, file: &Dockerfile, failed: Option<Fa
         error = error.detail(failed.log.join("\n"));
     }
     if wrote {
-        error = error.hint("the Docker daemon's disk may be full: docker system df; docker builder prune");
+        error = error
+            .hint("if it is the Docker daemon's disk that is full: docker system df; docker builder prune")
+            .hint("if it is a small file system of the step's own, such as /dev/shm: write somewhere else");
     }
     let copies = failed.step.contains("] COPY ") || failed.step.contains("] ADD ");
     if copies && cause(&failed.error) == Cause::NotFound {

@@ -69,7 +69,7 @@ fn dying(name: &str, live: &Value) -> Option<Error> {
 
 fn pods_refused(object: &Object, namespace: &str, text: &str) -> Error {
     // What stands before names the pod that was asked for, which nobody knows.
-    let why = text.find("violate").map_or(text, |start| &text[start..]);
+    let why = text.find("PodSecurity").map_or(text, |start| &text[start..]);
     let known = object.known_as();
     Error::refused(format!("{}: {known}: the namespace {namespace} would refuse its pods: {why}", object.source)).hint(
         format!("correct the pod template, or see which level is set: kubectl get namespace {namespace} --show-labels"),

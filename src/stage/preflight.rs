@@ -40,7 +40,8 @@ pub async fn check(context: &Context, request: &Request, draft: &Draft, release:
     let daemon = tokio::spawn(daemon(!buildable.is_empty()));
     let (login, cluster) = tokio::join!(login(context, &needed), context.cluster.check());
     let (has_login, has_cluster) = (login.is_ok(), cluster.is_ok());
-    let mut errors: Vec<Error> = [files(&buildable).err(), login.err(), cluster.err()].into_iter().flatten().collect();
+    let mut errors = files(&buildable);
+    errors.extend(login.err().into_iter().chain(cluster.err()));
 
     let survey = if errors.is_empty() {
         survey::survey(context, request, draft, release).await.map_err(|error| errors.push(error)).ok()
@@ -50,7 +51,8 @@ pub async fn check(context: &Context, request: &Request, draft: &Draft, release:
     // Without a survey, everything that can be built may have to be.
     let builds = survey.as_ref().map_or(buildable, |survey| survey.builds(&needed));
     let rights = push_rights(context, if has_login { &builds } else { &[] });
-    let objects = async { if has_cluster { objects(context, request, draft, survey.as_ref()).await } else { Ok(()) } };
+    let objects =
+        async { if has_cluster { objects(context, request, draft, survey.as_ref()).await } else { Vec::new() } };
     let (rights, objects) = tokio::join!(rights, objects);
     errors.extend(rights.err());
     let daemon = if builds.is_empty() { Ok(None) } else { daemon.await.expect("asking a daemon does not panic") };
@@ -58,7 +60,7 @@ pub async fn check(context: &Context, request: &Request, draft: &Draft, release:
         errors.push(error);
         None
     });
-    errors.extend(objects.err());
+    errors.extend(objects);
     Error::all(errors)?;
     Ok((survey.expect("it is missing only with an error"), daemon))
 }
@@ -67,9 +69,9 @@ fn with_build<'a>(services: &[&'a Service]) -> Vec<&'a Service> {
     services.iter().copied().filter(|service| service.build.is_some()).collect()
 }
 
-fn files(buildable: &[&Service]) -> Result<()> {
-    let wrong = buildable.iter().filter_map(|service| docker::check_build(service.build.as_ref()?).err());
-    Error::all(wrong.collect())
+/// What keeps builds from beginning.
+fn files(buildable: &[&Service]) -> Vec<Error> {
+    buildable.iter().filter_map(|service| docker::check_build(service.build.as_ref()?).err()).collect()
 }
 
 async fn login(context: &Context, needed: &[&Service]) -> Result<()> {
@@ -96,11 +98,21 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
     Ok(())
 }
 
-async fn objects(context: &Context, request: &Request, draft: &Draft, survey: Option<&Survey>) -> Result<()> {
-    let rendered = drafts::pin(context, draft.clone(), &provisional(context, draft, survey)).await?;
-    rendered.waves(&context.config.order)?;
+/// What speaks against the objects, as far as the cluster can tell.
+async fn objects(context: &Context, request: &Request, draft: &Draft, survey: Option<&Survey>) -> Vec<Error> {
+    let images = provisional(context, draft, survey);
+    let rendered = match drafts::pin(context, draft.clone(), &images).await {
+        Ok(rendered) => rendered,
+        Err(error) => return vec![error],
+    };
+    if let Err(error) = rendered.waves(&context.config.order) {
+        return vec![error];
+    }
     let namespaces = Namespaces::read(context, &rendered).await;
-    Error::all(namespaces.dying())?;
+    let dying = namespaces.dying();
+    if !dying.is_empty() {
+        return dying;
+    }
     let needs = rendered.needs();
     let rights = rights(context, &rendered, &needs).await;
     let all_rights = rights.is_ok();
@@ -118,7 +130,7 @@ async fn objects(context: &Context, request: &Request, draft: &Draft, survey: Op
     let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::NoRight(_));
     let asked = asked.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(told));
     let accepted = judge(context, &rendered, asked, |object, warnings| namespaces.refuses(&pods, object, warnings));
-    Error::all([rights.err(), provided.err(), accepted.err()].into_iter().flatten().collect())
+    [rights.err(), provided.err(), accepted.err()].into_iter().flatten().collect()
 }
 
 /// Images as far as they are known; a digest that cannot exist stands for any other.

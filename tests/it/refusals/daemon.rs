@@ -1,11 +1,14 @@
 //! The Docker daemon, and builds.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixListener;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::{Arc, Once};
+use std::thread;
 
 use super::{CLOSED, CONFIG, Refused};
-use crate::support::Project;
+use crate::support::{Project, kubectl};
 
 #[test]
 fn a_daemon_that_is_not_there() {
@@ -31,11 +34,11 @@ fn a_daemon_that_is_not_there() {
 /// daemon that speaks this API has BuildKit, whichever `Builder-Version` it recommends, and most name none at all.
 fn daemon(socket: &Path, ping: &'static str, version: &'static str) {
     let listener = UnixListener::bind(socket).expect("a socket");
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         for connection in listener.incoming() {
             let mut connection = connection.expect("a connection");
             let mut reader = BufReader::new(connection.try_clone().expect("a second end"));
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 loop {
                     let mut request = String::new();
                     while !request.ends_with("\r\n\r\n") {
@@ -127,5 +130,57 @@ fn a_disk_that_is_full() {
         "site/Dockerfile:5",
         "No space left on device",
         "docker system df",
+        "such as /dev/shm",
     ]);
+}
+
+/// The sandbox's daemon behind a socket of its own; `first` is done when a build is asked for, and before it begins.
+fn daemon_after(socket: &Path, first: impl Fn() + Send + Sync + 'static) {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    let host = std::env::var("DOCKER_HOST").expect("the sandbox");
+    let real = host.trim_start_matches("unix://").to_owned();
+    let first = Arc::new((Once::new(), first));
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, real) = (client.expect("a client"), UnixStream::connect(&real).expect("the daemon"));
+            let first = Arc::clone(&first);
+            let back = (real.try_clone().expect("an end"), client.try_clone().expect("an end"));
+            thread::spawn(move || forward(back.0, back.1, |_| {}));
+            thread::spawn(move || {
+                forward(client, real, |sent| {
+                    let line = sent.split(|byte| *byte == b'\r').next().unwrap_or_default();
+                    if line.starts_with(b"POST /") && String::from_utf8_lossy(line).contains("/build?") {
+                        first.0.call_once(&first.1);
+                    }
+                });
+            });
+        }
+    });
+}
+
+/// Passes on what comes, until nothing comes any more.
+fn forward(mut from: UnixStream, mut to: UnixStream, seen: impl Fn(&[u8])) {
+    let mut buffer = vec![0; 1 << 16];
+    let mut pass = || -> io::Result<bool> {
+        let count = from.read(&mut buffer)?;
+        seen(&buffer[..count]);
+        to.write_all(&buffer[..count])?;
+        Ok(count > 0)
+    };
+    while pass().unwrap_or(false) {}
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+#[test]
+fn a_conflict_that_arises_while_images_are_built() {
+    let project = Project::new("meanwhile");
+    project.hdeploy(&["all"]).exits(0);
+    project.edit("product/www/index.html", "one", "two");
+    project.commit("product");
+    let (socket, name) = (project.path("docker.sock"), project.name.clone());
+    daemon_after(&socket, move || drop(kubectl(&["-n", &name, "scale", "deployment", "site", "--replicas=2"])));
+    let host = format!("unix://{}", socket.display());
+    let words = ["site.yaml:11", ".spec.replicas is kubectl's", "--force-conflicts"];
+    Refused::of(&project).with(&[("DOCKER_HOST", &host)]).says_after_a_build(&words);
+    assert_eq!(project.served("api"), "api one\n");
 }

@@ -1,5 +1,7 @@
 //! Manifests, and what the API server, the namespace and the pods would make of them.
 
+use std::process::Command;
+
 use super::{CLOSED, CONFIG, MANIFESTS, Refused};
 use crate::support::{Project, kubectl};
 
@@ -90,7 +92,7 @@ fn pods_that_the_namespace_would_refuse() {
     };
     let namespace = format!("the namespace {} would refuse its pods", project.name);
     let look = format!("kubectl get namespace {} --show-labels", project.name);
-    let violates = |level: &str| format!("violates PodSecurity \"{level}:");
+    let violates = |level: &str| format!("would refuse its pods: PodSecurity \"{level}:");
 
     // Whatever it warns of: by another level, it warns of too little.
     for warn in ["restricted", "privileged"] {
@@ -122,7 +124,7 @@ fn pods_that_the_namespace_would_refuse_as_the_manifests_change_it() {
     let file = format!("{MANIFESTS}/namespace.yaml");
     let labels = |level: &str| format!("metadata:\n  labels: {{{LEVEL}enforce: {level}}}\n");
     project.edit(&file, "metadata:\n", &labels("restricted"));
-    Refused::of(&project).says(&["api.yaml:11: ", "violate PodSecurity \"restricted:", "would refuse its pods"]);
+    Refused::of(&project).says(&["api.yaml:11: ", "would refuse its pods: PodSecurity \"restricted:"]);
 
     // The other way round: it refuses them now, and will not when they come.
     project.kubectl(&["label", "namespace", &project.name, &format!("{LEVEL}enforce=restricted")]);
@@ -158,7 +160,8 @@ fn mistakes_of_every_sort_come_in_one_answer() {
     let environment = [("SHOP_PASSWORD", "made-up-wrong-password"), ("DOCKER_HOST", "unix:///nowhere/docker.sock")];
     let of_here = [".spec.replcas", "\"jobb\"", "/pull is missing"];
     let of_there = ["does not accept the password of admin", "/nowhere/docker.sock"];
-    Refused::of(&project).with(&environment).says(&[&of_here[..], &of_there].concat());
+    let outcome = Refused::of(&project).with(&environment).says(&[&of_here[..], &of_there].concat());
+    outcome.says("5 things stand in the way");
 
     // What does not depend on a registry is found without one, and the same goes for a cluster.
     project.edit(CONFIG, "target: jobb", "target: job");
@@ -188,4 +191,40 @@ fn nothing_is_written_outside_of_namespaces_either() {
     kubectl(&["delete", "clusterrole", &role]);
     let writes = project.sandbox().writes(&project.name);
     assert!(writes.iter().any(|write| write.contains(&format!("/clusterroles/{role}"))), "{writes:?}");
+}
+
+/// What a test made outside of its namespace, deleted in the end.
+struct Made(String);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = Command::new("kubectl").args(["delete", "--wait=false", "--ignore-not-found", &self.0]).output();
+    }
+}
+
+#[test]
+fn what_the_deploy_itself_brings_is_not_missing() {
+    let project = Project::new("brings");
+    let name = &project.name;
+    for manifest in ["api", "job", "site"] {
+        std::fs::remove_file(project.path(&format!("{MANIFESTS}/{manifest}.yaml"))).expect("a manifest");
+    }
+    let (group, other) = (format!("{name}.example.test"), format!("{name}-other"));
+    let made = [format!("crd/things.{group}"), format!("namespace/{other}")].map(Made);
+    let schema = "{openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}";
+    let objects = [
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n"),
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: {other}}}\n"),
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: things.{group}}}\n\
+             spec:\n  group: {group}\n  scope: Namespaced\n  names: {{kind: Thing, plural: things}}\n  \
+             versions: [{{name: v1, served: true, storage: true, schema: {schema}}}]\n"
+        ),
+        format!("apiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: a}}\n"),
+    ];
+    project.write(&format!("{MANIFESTS}/objects.yaml"), &objects.join("---\n"));
+    project.edit(CONFIG, "manifests:", &format!("allowedNamespaces: [{other}]\nmanifests:"));
+    project.hdeploy(&["all"]).exits(0);
+    assert_eq!(project.kubectl(&["get", &format!("things.{group}"), "-o", "name"]), format!("thing.{group}/a\n"));
+    drop(made);
 }
