@@ -27,13 +27,15 @@ pub(super) fn parse(text: &str, file: usize, sources: &Sources) -> Vec<Variable>
             continue;
         }
         match variable(line, &mut lines.by_ref().map(|(_, line)| line)) {
-            Ok((name, value)) => match known.get(&name) {
-                Some(&at) => variables[at] = Variable { name, value, place },
-                None => {
-                    known.insert(name.clone(), variables.len());
-                    variables.push(Variable { name, value, place });
+            Ok((name, value)) => {
+                let at = *known.entry(name.clone()).or_insert(variables.len());
+                let variable = Variable { name, value, place };
+                if at < variables.len() {
+                    variables[at] = variable;
+                } else {
+                    variables.push(variable);
                 }
-            },
+            }
             Err(message) => sources.report(place, message),
         }
     }

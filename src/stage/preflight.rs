@@ -119,7 +119,8 @@ async fn objects(context: &Context, request: &Request, draft: &Draft, survey: Op
     let changes = match changes::against_live(context, &rendered).await {
         // What may not be read cannot be compared; the missing right is told.
         Err(_) if !all_rights => Changes::default(),
-        compared => compared?,
+        Ok(changes) => changes,
+        Err(error) => return vec![error],
     };
     let (provided, asked, pods) = tokio::join!(
         provided(context, needs),
