@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Lease, MANAGER};
 use crate::config::Config;
 use crate::error::Result;
 use crate::event::{Applied, Event, Events, Stage, Target};
@@ -11,8 +10,6 @@ use crate::manifest::{Object, Rendered, Wave, WaveKind};
 use crate::model::{Digest, PinnedImage, ServiceName, Tag};
 use crate::plan::changes::Changes;
 use crate::plan::request::Request;
-use crate::registry::Registry;
-use crate::release::journal::Journal;
 use crate::stage::apply::{AppliedObject, Rollout};
 use crate::stage::catalogue::{Catalogue, Release};
 use crate::stage::settle::Watches;
@@ -70,14 +67,11 @@ pub async fn recover(context: &Context) -> Result<()> {
         context.events.note(namespace.clone(), "nothing to recover: the last deploy came to its end");
         return Ok(());
     }
-    let lease = context.cluster.lock(namespace, "recover").await?;
-    let outcome = async {
-        let restored = stage::journal::unfinished(context, &lease).await?.unwrap_or_default();
+    stage::journal::under_lock(context, "recover", async |lease| {
+        let restored = stage::journal::unfinished(context, lease).await?.unwrap_or_default();
         stage::settle::settle(context, &mut Watches::new(context), &restored).await
-    };
-    let outcome = outcome.await;
-    lease.release().await;
-    outcome
+    })
+    .await
 }
 
 /// Nothing is to be written: what runs is judged.
@@ -92,7 +86,8 @@ async fn judge(context: &Context, changes: &Changes, run: &mut Run<'_>) -> Resul
     stage::settle::settle(context, &mut Watches::new(context), live).await
 }
 
-/// Takes the lock, and lets go of it whatever comes of the rollout.
+/// Under the lock: puts back what an earlier deploy left half-done, looks again at what changes, writes down how it was,
+/// and rolls out. The lock is let go whatever comes of it.
 async fn locked(
     context: &Context,
     request: &Request,
@@ -101,33 +96,20 @@ async fn locked(
     run: &mut Run<'_>,
 ) -> Result<()> {
     stage::apply::namespace(context, rendered).await?;
-    let lease = context.cluster.lock(&context.config.namespace, &format!("release {release}")).await?;
-    let outcome = change(context, request, release, rendered, &lease, run).await;
-    lease.release().await;
-    outcome
-}
-
-/// Puts back what an earlier deploy left half-done, looks again at what changes, writes down how it was, and rolls out.
-async fn change(
-    context: &Context,
-    request: &Request,
-    release: &Tag,
-    rendered: &Rendered,
-    lease: &Lease,
-    run: &mut Run<'_>,
-) -> Result<()> {
-    stage::journal::unfinished(context, lease).await?;
-    let mut changes = stage::changes::against_live(context, rendered).await?;
-    stage::changes::take_over(context, lease, &mut changes).await?;
-    let after = stage::preflight::dry_run(context, request, rendered, &changes).await?;
-    let waves = rendered.waves(&context.config.order)?;
-    let entries = changes.pre_images(&waves, &after, MANAGER);
-    let journal = stage::journal::open(context, lease, &Journal { release: release.to_string(), entries }).await?;
-    let rollout = Rollout { rendered, changes: &changes, journal };
-    let outcome = roll_out(context, request, &rollout, &waves, run).await;
-    // What stands stands: without this the next deploy would put it back.
-    let closed = rollout.journal.close(context).await;
-    outcome.and(closed)
+    stage::journal::under_lock(context, &format!("release {release}"), async |lease| {
+        stage::journal::unfinished(context, lease).await?;
+        let mut changes = stage::changes::against_live(context, rendered).await?;
+        stage::changes::take_over(context, lease, &mut changes).await?;
+        let after = stage::preflight::dry_run(context, request, rendered, &changes).await?;
+        let waves = rendered.waves(&context.config.order)?;
+        let journal = stage::journal::open(context, lease, release, &changes.in_order(&waves), &after).await?;
+        let rollout = Rollout { rendered, changes: &changes, journal };
+        let outcome = roll_out(context, request, &rollout, &waves, run).await;
+        // What stands stands: without this the next deploy would put it back.
+        let closed = rollout.journal.close(context).await;
+        outcome.and(closed)
+    })
+    .await
 }
 
 /// The objects that a deploy would send, in that order, found out without a daemon and without a cluster. Images whose
@@ -138,13 +120,12 @@ async fn change(
 pub async fn render(
     config: &Config,
     events: &Events,
-    registry: &Registry,
+    catalogue: Catalogue<'_>,
     request: &Request,
     given: &BTreeMap<ServiceName, Digest>,
 ) -> Result<Vec<Object>> {
     stage::draft::known_services(config, given.keys())?;
     let draft = stage::draft::read(config, events, request)?;
-    let catalogue = Catalogue::new(config, registry);
     let (named, asked): (BTreeSet<_>, BTreeSet<_>) =
         draft.references().into_keys().partition(|service| given.contains_key(service));
     let mut images = catalogue.images(request, &asked).await?;

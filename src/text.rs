@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::iter::Peekable;
 use std::path::Path;
+use std::str::CharIndices;
 
 /// Stands where something was cut off. Beside it the redactor looks for parts of secrets.
 pub const CUT: char = '…';
@@ -51,33 +53,41 @@ pub fn plain_lines(text: &str) -> String {
 
 fn without_escapes(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '\u{1b}' {
+    let mut chars = text.char_indices().peekable();
+    while let Some((_, c)) = chars.next() {
+        if c == '\u{1b}' {
+            escape(&mut chars);
+        } else {
             shown.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('[') => drop(chars.by_ref().find(|c| ('\u{40}'..='\u{7e}').contains(c))),
-            // A title or link: until BEL, or ESC and a backslash.
-            Some(']') => {
-                while let Some(c) = chars.next() {
-                    if c == '\u{7}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
-                        break;
-                    }
-                }
-            }
-            Some('(' | ')') => drop(chars.next()),
-            _ => {}
         }
     }
     shown
 }
 
+/// Skips an escape sequence, of which a cut may have left the beginning only: the mark stays.
+fn escape(chars: &mut Peekable<CharIndices<'_>>) {
+    let mut next = || chars.next_if(|(_, c)| *c != CUT).map(|(_, c)| c);
+    match next() {
+        Some('[') => while next().is_some_and(|c| !('\u{40}'..='\u{7e}').contains(&c)) {},
+        // A title or link: until BEL, or ESC and a backslash.
+        Some(']') => {
+            let mut last = ' ';
+            while let Some(c) = next() {
+                if c == '\u{7}' || (last == '\u{1b}' && c == '\\') {
+                    break;
+                }
+                last = c;
+            }
+        }
+        Some('(' | ')') => drop(next()),
+        _ => {}
+    }
+}
+
 /// The first `letters` of `text`.
 pub fn beginning(text: &str, letters: usize) -> String {
     match text.char_indices().nth(letters) {
-        Some((end, _)) => format!("{}{CUT}", &text[..end]),
+        Some((end, _)) => format!("{}{CUT}", &text[..outside_escapes(text, end)]),
         None => text.to_owned(),
     }
 }
@@ -88,8 +98,29 @@ pub fn both_ends(text: &str, letters: usize) -> String {
     if count <= letters {
         return text.to_owned();
     }
-    let at = |letter: usize| text.char_indices().nth(letter).map_or(text.len(), |(at, _)| at);
+    let at = |letter: usize| {
+        let at = text.char_indices().nth(letter).map_or(text.len(), |(at, _)| at);
+        outside_escapes(text, at)
+    };
     format!("{}{CUT}{}", &text[..at(letters / 3)], &text[at(count - letters * 2 / 3)..])
+}
+
+/// `at`, or where the escape sequence begins in which it lies: half a sequence would hide what stands beside the cut.
+fn outside_escapes(text: &str, at: usize) -> usize {
+    let mut chars = text.char_indices().peekable();
+    while let Some((begin, c)) = chars.next() {
+        if begin >= at {
+            break;
+        }
+        if c == '\u{1b}' {
+            escape(&mut chars);
+            let end = chars.peek().map_or(text.len(), |(end, _)| *end);
+            if at < end {
+                return begin;
+            }
+        }
+    }
+    at
 }
 
 /// What of `line` lies near its letter number `at`, and which of its letters that is then.

@@ -6,6 +6,7 @@ use crate::engine;
 use crate::error::Result;
 use crate::plan::request::Request;
 use crate::redact::Redactor;
+use crate::stage::catalogue::Catalogue;
 use crate::ui::{self, Format, View};
 
 /// Runs the verb.
@@ -21,7 +22,8 @@ pub async fn run(common: CommonArgs, arguments: RenderArgs, redactor: Redactor) 
         only: arguments.only.into_iter().collect(),
         ..Request::default()
     };
-    let objects = engine::render(&setup.config, &setup.events, &setup.registry, &request, &given).await;
+    let catalogue = Catalogue::new(&setup.config, &setup.registry);
+    let objects = engine::render(&setup.config, &setup.events, catalogue, &request, &given).await;
     // Warnings stand before what they are about.
     setup.close().await;
     let format = match arguments.output {

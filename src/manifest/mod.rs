@@ -12,7 +12,7 @@ pub mod read;
 pub mod rendered;
 mod scalar;
 mod secrets;
-mod substitute;
+pub mod substitute;
 pub mod wave;
 pub mod write;
 mod yaml;

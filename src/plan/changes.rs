@@ -74,19 +74,21 @@ impl Changes {
         self.writes().next().is_none()
     }
 
-    /// What a journal has to hold before anything is sent, in the order of `waves`. `after` is what the API server would
-    /// make of each object: it tells which fields the deploy is about to own.
-    pub fn pre_images(&self, waves: &[Wave], after: &BTreeMap<ObjectKey, Value>, manager: &str) -> Vec<Entry> {
-        let entry = |key: ObjectKey| {
-            let changed = self.get(&key).filter(|changed| changed.action != Action::Keep)?;
-            let before = changed.live.as_ref().map(|live| pre_image(live, after.get(&key), manager));
-            Some(Entry { object: key, before })
-        };
-        waves.iter().flat_map(Wave::keys).filter_map(entry).collect()
+    /// The objects that are sent, in the order in which `waves` hold them.
+    pub fn in_order(&self, waves: &[Wave]) -> Vec<&Changed> {
+        let sent = |key: &ObjectKey| self.get(key).filter(|changed| changed.action != Action::Keep);
+        waves.iter().flat_map(Wave::keys).filter_map(|key| sent(&key)).collect()
     }
 }
 
 impl Changed {
+    /// What a journal has to hold before the object is sent. `after` is what the API server would make of it: that tells
+    /// which fields `manager` is about to own.
+    pub fn pre_image(&self, after: Option<&Value>, manager: &str) -> Entry {
+        let before = self.live.as_ref().map(|live| pre_image(live, after, manager));
+        Entry { object: self.object.key(), before }
+    }
+
     /// Whether `kubectl apply` owns fields of the live object, which have to be taken over before it is sent.
     pub fn is_foreign(&self, manager: &str) -> bool {
         self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some())
@@ -183,10 +185,11 @@ mod tests {
         let mut after = live(&body("green"), MANAGER);
         after["metadata"]["managedFields"][0]["fieldsV1"]["f:data"]["f:size"] = json!({});
         let key = ObjectKey::of(&before).expect("a key");
-        let changes = Changes::of(&rendered(body("green")), [(key.clone(), before)].into(), MANAGER);
+        let changes = Changes::of(&rendered(body("green")), [(key, before)].into(), MANAGER);
         let waves = rendered(body("green")).waves(&BTreeMap::new()).expect("waves");
-        let entries = changes.pre_images(&waves, &[(key, after)].into(), MANAGER);
-        let before = entries[0].before.as_ref().expect("it was there");
+        let changed = changes.in_order(&waves);
+        assert_eq!(changed.len(), 1);
+        let before = changed[0].pre_image(Some(&after), MANAGER).before.expect("it was there");
         assert_eq!(before.uid, "u");
         let mut expected = body("blue");
         expected["data"]["size"] = json!("large");

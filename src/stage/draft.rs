@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::Events;
-use crate::manifest::{Draft, Rendered, read};
+use crate::manifest::{Draft, Object, Rendered, read, substitute};
 use crate::model::{ObjectKey, ServiceName};
 use crate::plan::request::Request;
 use crate::release::belongs;
@@ -17,9 +17,11 @@ use crate::suggest::did_you_mean;
 pub fn read(config: &Config, events: &Events, request: &Request) -> Result<Draft> {
     known_services(config, &request.only)?;
     let objects = read::read(&config.manifests)?;
-    objects.iter().for_each(|object| events.keep_secret(&object.value));
+    let is_filled =
+        |object: &&Object| !config.substitutions.iter().any(|hole| substitute::holds(&object.value, &hole.placeholder));
+    objects.iter().filter(is_filled).for_each(|object| events.keep_secret(&object.value));
     let mut draft = Draft::new(config, objects)?;
-    // Patches and substitutions may have brought others.
+    // Substitutions and patches may have brought others.
     draft.objects().iter().for_each(|object| events.keep_secret(&object.value));
     for skipped in draft.skipped() {
         events.warn(

@@ -1,5 +1,6 @@
 //! Writing down what is about to change, and putting it back when a deploy did not come to its end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -7,7 +8,8 @@ use serde_json::Value;
 use crate::cluster::{ApplyOptions, Lease, MANAGER, Refusal};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::rendered::APPLIED;
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, Tag};
+use crate::plan::changes::Changed;
 use crate::plan::fields::FieldSet;
 use crate::release::journal::{Before, Entry, Journal};
 use crate::stage::Context;
@@ -37,10 +39,29 @@ impl Open<'_> {
     }
 }
 
-/// Writes down every object that is about to change, as it is now.
-pub async fn open<'a>(context: &Context, lease: &'a Lease, journal: &Journal) -> Result<Open<'a>> {
+/// Does `work` while holding the lock of the namespace, and lets go of it whatever comes of it.
+///
+/// # Errors
+/// [`Kind::Locked`] when another deploy holds it.
+pub async fn under_lock(context: &Context, doing: &str, work: impl AsyncFnOnce(&Lease) -> Result<()>) -> Result<()> {
+    let lease = context.cluster.lock(&context.config.namespace, doing).await?;
+    let outcome = work(&lease).await;
+    lease.release().await;
+    outcome
+}
+
+/// Writes down every object that is about to change, as it is now. `after` is what the API server would make of each.
+pub async fn open<'a>(
+    context: &Context,
+    lease: &'a Lease,
+    release: &Tag,
+    changes: &[&Changed],
+    after: &BTreeMap<ObjectKey, Value>,
+) -> Result<Open<'a>> {
+    let entry = |changed: &&Changed| changed.pre_image(after.get(&changed.object.key()), MANAGER);
+    let journal = Journal { release: release.to_string(), entries: changes.iter().map(entry).collect() };
     lease.check()?;
-    context.cluster.write_journal(&context.config.namespace, journal).await?;
+    context.cluster.write_journal(&context.config.namespace, &journal).await?;
     Ok(Open { lease })
 }
 

@@ -135,7 +135,7 @@ fn an_account_without_rights() {
         format!("may not get pods/log in {name}"),
         format!("may not create, delete, patch jobs.batch in {name}"),
         format!("may not create, delete, get, list, patch secrets in {name}"),
-        "may not create, get, patch namespaces\n".to_owned(),
+        "may not create, get, list, patch namespaces\n".to_owned(),
         format!("this account may not do everything at {server}"),
         "kubectl auth whoami".to_owned(),
     ];

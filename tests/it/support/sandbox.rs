@@ -36,7 +36,7 @@ impl Sandbox {
     }
 
     /// Writes by hdeploy that the API server logged, in the namespace of `project` and to objects outside of namespaces
-    /// that are called `project` or `project-…`: everything but dry runs and reviews.
+    /// that are called `project` or `project-…`: everything but dry runs, reviews and the lock.
     pub fn writes(&self, project: &str) -> Vec<String> {
         let log = fs::read_to_string(&self.audit_log).expect("the audit log");
         let named =
@@ -52,6 +52,7 @@ impl Sandbox {
                     && text("/userAgent").starts_with("hdeploy")
                     && !uri.contains("dryRun=All")
                     && !uri.contains("accessreviews")
+                    && !uri.contains("/leases")
             })
             .map(|entry| format!("{} {}", entry["verb"].as_str().unwrap_or("?"), entry["requestURI"]))
             .collect()
