@@ -59,6 +59,7 @@ impl Draft {
         let mut draft = Self { objects, skipped, warnings: Vec::new(), services };
         draft.fill_in(config);
         draft.namespaces(config, &mut findings);
+        draft.twice(&mut findings);
         draft.check(config, &mut findings);
         if findings.is_empty() {
             draft.unused(config);
@@ -157,6 +158,18 @@ impl Draft {
         }
     }
 
+    /// What two manifests define, or one in two versions: which of them would hold in the end is chance.
+    fn twice(&self, findings: &mut Vec<String>) {
+        let mut seen: BTreeMap<(String, String, Option<String>, String), &Source> = BTreeMap::new();
+        for object in &self.objects {
+            let key = object.key();
+            let identity = (key.group().to_owned(), key.kind.clone(), key.namespace.clone(), key.name.clone());
+            if let Some(first) = seen.insert(identity, &object.source) {
+                findings.push(format!("{}: {key} stands in {first} already", object.source));
+            }
+        }
+    }
+
     fn check(&self, config: &Config, findings: &mut Vec<String>) {
         let left_over: Vec<&str> = config.substitutions.iter().map(|s| s.placeholder.as_str()).collect();
         for object in &self.objects {
@@ -173,6 +186,14 @@ impl Draft {
     fn unused(&mut self, config: &Config) {
         let used = self.references();
         let unused = config.services.iter().filter(|service| !used.contains_key(&service.name));
+        let bare = self.objects.iter().filter(|object| matches!(object.kind(), "Pod" | "ReplicaSet"));
+        self.warnings.extend(bare.map(|object| Warning {
+            subject: object.key().to_string(),
+            message: format!(
+                "{}: nobody waits for it; of a Deployment it would be known whether it runs",
+                object.source
+            ),
+        }));
         self.warnings.extend(unused.map(|service| Warning {
             subject: service.name.to_string(),
             message: format!("no manifest uses the image {}", service.repository.path),

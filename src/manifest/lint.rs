@@ -19,6 +19,7 @@ pub fn lint(object: &Value, left_over: &[&str]) -> Vec<String> {
     let mut findings = Vec::new();
     placeholders(object, left_over, &mut Vec::new(), &mut findings);
     if object["kind"] == "Secret" {
+        not_base64(&object["data"], &mut findings);
         placeholders(&decoded(&object["data"]), left_over, &mut vec![Step::Key("data")], &mut findings);
     }
     for spec in pod_specs(object) {
@@ -114,6 +115,15 @@ fn twice(list: &Value, path: &str, keys: &[&str], findings: &mut Vec<String>) {
         if let Some(first) = seen.insert(identity.clone(), index) {
             findings.push(format!("{path}: {identity} stands here twice, as entries {first} and {index}"));
         }
+    }
+}
+
+/// A text that its author forgot to encode.
+fn not_base64(data: &Value, findings: &mut Vec<String>) {
+    let decodes =
+        |value: &Value| value.as_str().is_none_or(|text| STANDARD.decode(text.replace(['\n', '\r'], "")).is_ok());
+    for (key, _) in data.as_object().into_iter().flatten().filter(|(_, value)| !decodes(value)) {
+        findings.push(format!("data.{key}: it is no base64; plain text belongs under stringData"));
     }
 }
 

@@ -1,6 +1,5 @@
 //! Files to objects.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,6 @@ use serde_json::Value;
 use super::yaml::{self, Wrong};
 use super::{Object, Source};
 use crate::error::{Error, Result};
-use crate::model::ObjectKey;
 use crate::text::{around, beginning, text_of};
 
 /// What to do about findings.
@@ -29,16 +27,17 @@ const LONGEST_FINDING: usize = 400;
 /// Everything that is wrong in any file, each with file, line and the line itself.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Object>> {
     let mut files = Vec::new();
-    for path in paths {
-        collect(path, true, &mut files)?;
-    }
     let mut objects = Vec::new();
     let mut findings = Vec::new();
-    for file in &files {
-        let text = text(file)?;
-        read_text(&shown(file), &text, &mut objects, &mut findings);
+    for path in paths {
+        collect(path, true, &mut files, &mut findings);
     }
-    twice(&objects, &mut findings);
+    for file in &files {
+        match text_of(file, LARGEST) {
+            Ok(text) => read_text(&shown(file), &text, &mut objects, &mut findings),
+            Err(error) => findings.push(unreadable(file, &error)),
+        }
+    }
     match (findings.is_empty(), objects.is_empty()) {
         (true, false) => Ok(objects),
         (true, true) => {
@@ -50,30 +49,34 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Object>> {
     }
 }
 
-fn text(file: &Path) -> Result<String> {
-    let failed = |error| Error::refused(format!("{} cannot be read", shown(file).display())).because(error);
-    text_of(file, LARGEST).map_err(failed)
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: it cannot be read: {error}", shown(path).display())
 }
 
-fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<()> {
-    let failed = |error| Error::refused(format!("{} cannot be read", shown(path).display())).because(error);
-    if !fs::metadata(path).map_err(failed)?.is_dir() {
-        let wanted = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
-        if named || wanted {
-            files.push(path.to_owned());
-        }
-        return Ok(());
+fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>, findings: &mut Vec<String>) {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return findings.push(unreadable(path, &error)),
+    };
+    let wanted = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+    if metadata.is_file() && (named || wanted) {
+        files.push(path.to_owned());
     }
-    let entries = fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>).map_err(failed)?;
-    let mut names: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    if !metadata.is_dir() {
+        return;
+    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut names: Vec<PathBuf> = match entries {
+        Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
+        Err(error) => return findings.push(unreadable(path, &error)),
+    };
     names.sort();
     for name in names {
         let hidden = name.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if !hidden {
-            collect(&name, false, files)?;
+            collect(&name, false, files, findings);
         }
     }
-    Ok(())
 }
 
 /// `path` as a person at the working directory would write it.
@@ -100,7 +103,8 @@ fn finding(file: &Path, text: &str, document: usize, wrong: &Wrong) -> String {
     if text.lines().any(|line| line.contains("kind") && line.contains("Secret")) {
         // What the line holds may be a value.
         return format!(
-            "{place} (document {document}): it cannot be read; the line is not shown, as the file may hold secrets"
+            "{place} (document {document}): {}; the line is not shown, as the file holds secrets",
+            wrong.message
         );
     }
     let line = text.lines().nth(wrong.line.saturating_sub(1)).unwrap_or_default();
@@ -131,7 +135,8 @@ fn take(value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut
     }
 }
 
-fn identity(value: &Value) -> Result<(), String> {
+/// Whether `value` has what identifies an object, and the shape that every object has.
+pub(super) fn identity(value: &Value) -> Result<(), String> {
     if !value.is_object() {
         return Err("it is no object".into());
     }
@@ -151,6 +156,9 @@ fn identity(value: &Value) -> Result<(), String> {
             return Err(format!("{} is no map", pointer[1..].replace('/', ".")));
         }
     }
+    if value.pointer("/metadata/namespace").is_some_and(|namespace| !namespace.is_string() && !namespace.is_null()) {
+        return Err("metadata.namespace is no text: put it into quotes".into());
+    }
     let name = value.pointer("/metadata/name");
     if value.pointer("/metadata/generateName").is_some() && name.is_none() {
         return Err("generateName makes another object each time: give it a name".into());
@@ -162,15 +170,6 @@ fn identity(value: &Value) -> Result<(), String> {
     }
 }
 
-pub(super) fn twice(objects: &[Object], findings: &mut Vec<String>) {
-    let mut seen: BTreeMap<ObjectKey, &Source> = BTreeMap::new();
-    for object in objects {
-        if let Some(first) = seen.insert(object.key(), &object.source) {
-            findings.push(format!("{}: {} stands in {first} already", object.source, object.key()));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +177,6 @@ mod tests {
     fn of(text: &str) -> (Vec<Object>, Vec<String>) {
         let (mut objects, mut findings) = (Vec::new(), Vec::new());
         read_text(Path::new("a.yaml"), text, &mut objects, &mut findings);
-        twice(&objects, &mut findings);
         (objects, findings)
     }
 
@@ -188,6 +186,7 @@ mod tests {
     fn a_line_of_a_file_with_a_secret_is_not_shown() {
         let (_, findings) = of("kind: Secret\nstringData:\n  a: made-up-value\n  a: made-up-value\n");
         assert!(findings[0].starts_with("a.yaml:4:3") && !findings[0].contains("made-up"), "{findings:?}");
+        assert!(findings[0].contains("the key \"a\" stands here and in line 3"), "{findings:?}");
     }
 
     #[test]
@@ -203,8 +202,7 @@ mod tests {
         let text = format!("{SERVICE}---\na: [\n---\nkind: Service\n---\n{SERVICE}---\n- 1\n");
         let (objects, findings) = of(&text);
         assert_eq!(objects.len(), 2);
-        assert_eq!(findings.len(), 4, "{findings:#?}");
+        assert_eq!(findings.len(), 3, "{findings:#?}");
         assert!(findings.iter().any(|f| f.starts_with("a.yaml:7 ") && f.contains("no apiVersion")), "{findings:#?}");
-        assert!(findings.iter().any(|f| f.contains("stands in a.yaml:1 already")), "{findings:#?}");
     }
 }

@@ -182,11 +182,52 @@ fn every_setting() -> Config {
     }
 }
 
+#[test]
+fn what_stands_twice_is_refused_whatever_version_or_namespace_is_written() {
+    let of = |file: &str, api_version: &str, namespace: Option<&str>| {
+        let mut value =
+            json!({"apiVersion": api_version, "kind": "HorizontalPodAutoscaler", "metadata": {"name": "api"}});
+        if let Some(namespace) = namespace {
+            value["metadata"]["namespace"] = json!(namespace);
+        }
+        object(file, value)
+    };
+    let twice = |second: Object| {
+        let first = of("a.yaml", "autoscaling/v2", None);
+        Draft::new(&config(), vec![first, second]).map_err(|error| error.details.join("\n"))
+    };
+    for second in [of("b.yaml", "autoscaling/v2", Some("shop")), of("b.yaml", "autoscaling/v1", None)] {
+        let error = twice(second).expect_err("it stands twice");
+        assert!(error.starts_with("b.yaml:1: HorizontalPodAutoscaler shop/api stands in a.yaml:1 already"), "{error}");
+    }
+    assert!(twice(of("b.yaml", "autoscaling/v2", Some("kube-system"))).is_ok());
+}
+
+#[test]
+fn things_that_run_need_names_of_their_own_and_bare_pods_are_warned_of() {
+    let run =
+        |api: &str, kind: &str| object("a.yaml", json!({"apiVersion": api, "kind": kind, "metadata": {"name": "api"}}));
+    let error =
+        Draft::new(&config(), vec![run("apps/v1", "Deployment"), run("batch/v1", "Job")]).expect_err("one name");
+    assert!(error.details[0].contains("Job api and Deployment api share a name"), "{:?}", error.details);
+    let draft = Draft::new(&config(), vec![run("v1", "Pod")]).expect("a draft");
+    assert!(draft.warnings().iter().any(|warning| warning.message.contains("nobody waits for it")));
+}
+
+#[test]
+fn a_patch_that_breaks_the_shape_of_an_object_is_refused() {
+    let target = PatchTarget { api_version: None, kind: "Deployment".into(), name: "api".into(), namespace: None };
+    let operation = PatchOperation::Merge(json!({"metadata": {"labels": "oops"}}));
+    let patches = vec![Patch { target, operation, origin: "config.yaml:3".into() }];
+    let config = Config { patches, ..config() };
+    let error = Draft::new(&config, vec![deployment("shop/api")]).expect_err("labels are no map");
+    assert!(error.details[0].contains("metadata.labels is no map"), "{:?}", error.details);
+}
+
 /// What a deploy does with manifests, from their text to the last wave.
 fn all_the_way(config: &Config, text: &str) {
     let (mut objects, mut findings) = (Vec::new(), Vec::new());
     read::read_text(Path::new("a.yaml"), text, &mut objects, &mut findings);
-    read::twice(&objects, &mut findings);
     assert!(findings.iter().all(|finding| finding.starts_with("a.yaml:")), "{findings:?}");
     let draft = match Draft::new(config, objects) {
         Ok(draft) => draft,
