@@ -4,6 +4,9 @@ use std::fmt;
 use std::fs;
 use std::process::Command;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
 /// A process, told apart from every other one on any machine and after any restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -45,12 +48,23 @@ impl Holder {
         whole.then_some(holder)
     }
 
-    /// Whether the process is known to have ended: it ran on this start of this machine, and does not any more.
+    /// Whether the process is known to have ended: it ran on this start of this machine, and does not any more. One that
+    /// cannot be looked at is not known to have.
     pub fn is_gone(&self) -> bool {
         let here = Self::this();
         let comparable = !self.boot.is_empty() && self.boot == here.boot && self.host == here.host;
-        comparable && started(self.pid).map(|text| word(&text)).as_deref() != Some(self.started.as_str())
+        comparable
+            && match started(self.pid) {
+                Some(started) => word(&started) != self.started,
+                None => has_ended(self.pid),
+            }
     }
+}
+
+/// Whether the system knows no process of that number. Processes of other users may be hidden from everything else.
+fn has_ended(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// `operator@laptop (process 4711)`
@@ -67,9 +81,12 @@ fn word(text: &str) -> String {
 
 #[cfg(target_os = "linux")]
 fn boot() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    format!("{}.{}", boot.trim(), space.display())
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let space = fs::read_link("/proc/self/ns/pid");
+    match (boot, space) {
+        (Ok(boot), Ok(space)) => format!("{}.{}", boot.trim(), space.display()),
+        _ => String::new(),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -87,7 +104,9 @@ fn started(pid: u32) -> Option<String> {
 
 #[cfg(not(target_os = "linux"))]
 fn started(pid: u32) -> Option<String> {
-    said(Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()])).filter(|text| !text.is_empty())
+    let mut ps = Command::new("ps");
+    ps.args(["-o", "lstart=", "-p", &pid.to_string()]).env("TZ", "UTC").env("LC_ALL", "C");
+    said(&mut ps).filter(|text| !text.is_empty())
 }
 
 #[cfg_attr(target_os = "linux", expect(dead_code, reason = "only systems without /proc are asked by a command"))]

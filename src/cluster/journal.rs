@@ -19,9 +19,16 @@ const AT_ONCE: usize = 4;
 
 impl Cluster {
     /// Stores `journal`; when this returns, it exists.
+    ///
+    /// # Errors
+    /// Also when there is one: it has to be put back first.
     pub async fn write_journal(&self, namespace: &str, journal: &Journal) -> Result<()> {
+        if self.has_journal(namespace).await? {
+            let message = format!("the namespace {namespace} has the journal of another deploy");
+            return Err(Error::new(Kind::Refused, message).hint("hdeploy recover"));
+        }
         let (header, parts) = journal.pack();
-        let parts = parts.iter().enumerate().map(|(number, part)| secret(namespace, &part_name(number), part));
+        let parts = parts.iter().enumerate().map(|(number, part)| secret(namespace, &part_name(&header, number), part));
         iter(parts.map(Ok::<Value, Error>))
             .try_for_each_concurrent(AT_ONCE, |part| async move { self.store(&part).await })
             .await?;
@@ -45,11 +52,9 @@ impl Cluster {
     /// When it cannot be read, or is damaged.
     pub async fn read_journal(&self, namespace: &str) -> Result<Option<Journal>> {
         let Some(header) = self.get(&key(namespace, NAME)).await? else { return Ok(None) };
-        let header: Header = content(&header)
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .ok_or_else(|| damaged(namespace, Damaged::Content))?;
-        let numbers =
-            iter(0..header.parts).map(|number| async move { self.get(&key(namespace, &part_name(number))).await });
+        let header = Header::read(&content(&header).unwrap_or_default()).map_err(|why| damaged(namespace, why))?;
+        let numbers = iter((0..header.parts).map(|number| key(namespace, &part_name(&header, number))));
+        let numbers = numbers.map(|key| async move { self.get(&key).await });
         let parts: Vec<Option<Value>> = numbers.buffered(AT_ONCE).try_collect().await?;
         let parts: Option<Vec<Vec<u8>>> = parts.iter().map(|part| content(part.as_ref()?)).collect();
         let journal = Journal::unpack(&header, &parts.unwrap_or_default());
@@ -68,8 +73,9 @@ impl Cluster {
     }
 }
 
-fn part_name(number: usize) -> String {
-    format!("{NAME}-{number}")
+/// Parts of different journals never get in each other's way.
+fn part_name(header: &Header, number: usize) -> String {
+    format!("{NAME}-{}-{number}", header.hash.short())
 }
 
 fn key(namespace: &str, name: &str) -> ObjectKey {
@@ -92,13 +98,13 @@ fn content(secret: &Value) -> Option<Vec<u8>> {
 
 fn damaged(namespace: &str, why: Damaged) -> Error {
     let place = format!("the journal of an unfinished deploy in the namespace {namespace}");
-    let inspect = format!("kubectl get secret {NAME} -n {namespace} -o yaml");
     match why {
         Damaged::Version => {
             Error::new(Kind::Refused, format!("{place} was written by a newer version of this program"))
                 .hint("run that version: hdeploy recover")
         }
         Damaged::Content => Error::new(Kind::Refused, format!("{place} is damaged"))
-            .hint(format!("look at what is there, then take it away by hand: {inspect}")),
+            .hint("look at what runs and mend it by hand, for what it was before is lost")
+            .hint(format!("then take the journal away: kubectl delete secret -n {namespace} -l {LABEL}")),
     }
 }

@@ -1,7 +1,8 @@
 //! The lock: one deploy at a time per namespace, as a Lease that its holder renews.
 //!
 //! Times in the Lease are the API server's, taken from its answers: clocks of several machines are never compared. What
-//! this process may still do is counted by its own monotonic clock, and ends before anybody else may take the lock.
+//! this process may still do is counted by its own monotonic clock: a write that is under way when the lock has not been
+//! renewed for twenty seconds is given up, ten seconds before anybody else may take it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,11 +10,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::client::Cluster;
 use super::holder::Holder;
-use super::request::{Answer, Failure, get, post, put};
+use super::request::{Failure, get, post, put};
 use crate::error::{Error, Kind, Result};
 
 /// Name of the Lease.
@@ -23,6 +24,8 @@ const DOING: &str = "hdeploy.dev/doing";
 /// How long a Lease holds after its last renewal.
 const DURATION: Duration = Duration::from_secs(30);
 const RENEW: Duration = Duration::from_secs(10);
+/// How long one try to renew may take: a silent connection must not use up the time of the next ones.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// After this long without a renewal nothing is written any more.
 const WRITE: Duration = Duration::from_secs(20);
 /// How often the lock is tried for when others try at the same moment.
@@ -38,16 +41,17 @@ struct Held {
     cluster: Cluster,
     path: String,
     namespace: String,
+    holder: Holder,
     state: Mutex<State>,
 }
 
 struct State {
-    /// As the API server has it.
-    lease: Value,
     /// Of this process' clock, before the request that renewed it left.
     renewed: Instant,
     /// Why it is lost for good.
     lost: Option<String>,
+    /// Why it could not be renewed the last time.
+    trouble: Option<String>,
 }
 
 impl Cluster {
@@ -65,8 +69,8 @@ impl Cluster {
                 self.make_lease(&folder, namespace).await?;
                 continue;
             };
-            if let Some(lease) = self.take(&path, namespace, doing, live).await? {
-                return Ok(Lease::held(self.clone(), path, namespace, lease, renewed));
+            if self.take(&path, namespace, doing, live).await? {
+                return Ok(Lease::held(self.clone(), path, namespace, renewed));
             }
         }
         let message = format!("the lock on the namespace {namespace} could not be taken: others try too");
@@ -78,7 +82,8 @@ impl Cluster {
         match self.call(get(path)).await {
             Ok(answer) => {
                 let live = answer.json().map_err(|failure| self.no_lock(namespace, failure))?;
-                Ok(Some((live, date(&answer))))
+                let date = answer.date.ok_or_else(|| self.no_lock(namespace, dateless()))?;
+                Ok(Some((live, date)))
             }
             Err(failure) if failure.code() == Some(404) => Ok(None),
             Err(failure) => Err(self.no_lock(namespace, failure)),
@@ -94,13 +99,13 @@ impl Cluster {
         }
     }
 
-    /// `None` when somebody else was faster, or when our own try succeeded and its answer was lost.
-    async fn take(&self, path: &str, namespace: &str, doing: &str, live: (Value, Timestamp)) -> Result<Option<Value>> {
+    /// Not taken when somebody else was faster, or when our own try succeeded and its answer was lost.
+    async fn take(&self, path: &str, namespace: &str, doing: &str, live: (Value, Timestamp)) -> Result<bool> {
         let (live, now) = live;
         free(&live, now).map_err(|held| locked(namespace, held))?;
         match self.once(put(path, &taken(live, &Holder::this(), doing, now))).await {
-            Ok(answer) => answer.json().map(Some).map_err(|failure| self.no_lock(namespace, failure)),
-            Err(failure) if failure.code() == Some(409) || failure.is_transient() => Ok(None),
+            Ok(_) => Ok(true),
+            Err(failure) if failure.code() == Some(409) || failure.is_transient() => Ok(false),
             Err(failure) => Err(self.no_lock(namespace, failure)),
         }
     }
@@ -157,9 +162,9 @@ fn micro(time: Timestamp) -> String {
 }
 
 impl Lease {
-    fn held(cluster: Cluster, path: String, namespace: &str, lease: Value, renewed: Instant) -> Self {
-        let state = Mutex::new(State { lease, renewed, lost: None });
-        let held = Arc::new(Held { cluster, path, namespace: namespace.to_owned(), state });
+    fn held(cluster: Cluster, path: String, namespace: &str, renewed: Instant) -> Self {
+        let state = Mutex::new(State { renewed, lost: None, trouble: None });
+        let held = Arc::new(Held { cluster, path, namespace: namespace.to_owned(), holder: Holder::this(), state });
         let renewing = tokio::spawn(Arc::clone(&held).renew_for_ever()).abort_handle();
         Self { held, renewing }
     }
@@ -174,19 +179,47 @@ impl Lease {
         let why = match &state.lost {
             Some(why) => why.clone(),
             None if silent < WRITE => return Ok(()),
-            None => format!("it could not be renewed for {} s", silent.as_secs()),
+            None => {
+                let why = state.trouble.as_deref().unwrap_or("no answer");
+                format!("it could not be renewed for {} s: {why}", silent.as_secs())
+            }
         };
         let message =
             format!("the lock on the namespace {} is lost: {why}; nothing more is written", self.held.namespace);
         Err(Error::new(Kind::Unknown, message).hint("run the same command again: it goes on from what is there"))
     }
 
+    /// Does `work`, which writes, for as long as the lock is held.
+    ///
+    /// # Errors
+    /// As [`Lease::check`]; what was under way may or may not have been written then.
+    pub async fn hold<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        tokio::pin!(work);
+        loop {
+            self.check()?;
+            let end = self.held.state.lock().unwrap_or_else(PoisonError::into_inner).renewed + WRITE;
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = sleep_until(end) => {}
+            }
+        }
+    }
+
     /// Lets others go on at once. Best effort: without it they wait until the Lease runs out.
     pub async fn release(self) {
         self.renewing.abort();
-        let mut lease = self.held.state.lock().unwrap_or_else(PoisonError::into_inner).lease.clone();
-        lease["spec"]["holderIdentity"] = "".into();
-        let _ = self.held.cluster.once(put(&self.held.path, &lease)).await;
+        // A renewal that was under way makes the first try fail.
+        for _ in 0..2 {
+            let Ok(answer) = self.held.cluster.once(get(&self.held.path)).await else { return };
+            let Ok(mut lease) = answer.json::<Value>() else { return };
+            if lease["spec"]["holderIdentity"] != self.held.holder.identity() {
+                return;
+            }
+            lease["spec"]["holderIdentity"] = "".into();
+            if self.held.cluster.once(put(&self.held.path, &lease)).await.is_ok() {
+                return;
+            }
+        }
     }
 }
 
@@ -211,42 +244,58 @@ impl Held {
     async fn renew_until_answered(&self) {
         loop {
             let began = Instant::now();
-            match self.renew().await {
-                Ok(lease) => {
-                    let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                    (state.lease, state.renewed) = (lease, began);
+            let tried = timeout(PATIENCE, self.renew()).await;
+            match tried.unwrap_or_else(|_| Err(Lost::Perhaps("no answer".to_owned()))) {
+                Ok(()) => {
+                    self.state.lock().unwrap_or_else(PoisonError::into_inner).renewed = began;
                     return;
                 }
-                Err(Some(lost)) => {
+                Err(Lost::Surely(lost)) => {
                     self.state.lock().unwrap_or_else(PoisonError::into_inner).lost = Some(lost);
                     return;
                 }
-                Err(None) => sleep(Duration::from_secs(1)).await,
+                Err(Lost::Perhaps(why)) => {
+                    self.state.lock().unwrap_or_else(PoisonError::into_inner).trouble = Some(why);
+                    sleep(Duration::from_secs(1)).await;
+                }
             }
         }
     }
 
-    /// The Lease as renewed; otherwise why it is lost, or nothing when that is not known.
-    async fn renew(&self) -> Result<Value, Option<String>> {
-        let answer = self.cluster.once(get(&self.path)).await.map_err(|failure| gone(&failure))?;
-        let mut lease: Value = answer.json().map_err(|_| None)?;
+    async fn renew(&self) -> Result<(), Lost> {
+        let answer = self.cluster.once(get(&self.path)).await.map_err(Lost::of)?;
+        let mut lease: Value = answer.json().map_err(Lost::of)?;
         let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
-        if holder != Holder::this().identity() {
+        if holder != self.holder.identity() {
             let who = Holder::parse(holder).map_or_else(|| format!("{holder:?}"), |holder| holder.to_string());
-            return Err(Some(format!("{who} has taken it")));
+            return Err(Lost::Surely(format!("{who} has taken it")));
         }
-        lease["spec"]["renewTime"] = micro(date(&answer)).into();
-        let answer = self.cluster.once(put(&self.path, &lease)).await.map_err(|_| None)?;
-        answer.json().map_err(|_| None)
+        let now = answer.date.ok_or_else(|| Lost::of(dateless()))?;
+        lease["spec"]["renewTime"] = micro(now).into();
+        self.cluster.once(put(&self.path, &lease)).await.map(drop).map_err(Lost::of)
     }
 }
 
-fn date(answer: &Answer) -> Timestamp {
-    answer.date.unwrap_or_else(Timestamp::now)
+/// The lock was not renewed.
+enum Lost {
+    /// It is somebody else's.
+    Surely(String),
+    /// It may be renewed with the next try.
+    Perhaps(String),
 }
 
-fn gone(failure: &Failure) -> Option<String> {
-    (failure.code() == Some(404)).then(|| "somebody deleted it".to_owned())
+impl Lost {
+    fn of(failure: Failure) -> Self {
+        match failure {
+            Failure::Status(status) if status.code == 404 => Self::Surely("somebody deleted it".to_owned()),
+            Failure::Status(status) => Self::Perhaps(format!("{} {}", status.code, status.message)),
+            Failure::Transport(why) => Self::Perhaps(why),
+        }
+    }
+}
+
+fn dateless() -> Failure {
+    Failure::Transport("its answers do not say when they were given".to_owned())
 }
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ impl Cluster {
 
     async fn attempt(&self, request: Request) -> Result<Answer, Failure> {
         let patience = if request.method() == Method::GET { READ_TIMEOUT } else { WRITE_TIMEOUT };
-        timeout(patience, self.exchange(request)).await.unwrap_or(Err(Failure::silent(patience)))
+        timeout(patience, Box::pin(self.exchange(request))).await.unwrap_or(Err(Failure::silent(patience)))
     }
 
     async fn exchange(&self, request: Request) -> Result<Answer, Failure> {

@@ -1,7 +1,8 @@
 //! Which fields of an object belong to whom, as `metadata.managedFields` says it.
 //!
 //! A set of fields is a tree. How a list is keyed is known to the API server alone; the tree that it wrote tells it,
-//! and is therefore what objects are compared with and cut to.
+//! and is therefore what objects are compared with and cut to. What it does not tell is whether a leaf that holds a map
+//! is a map which belongs together, as a selector does, or one that was empty: the former is assumed.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +57,9 @@ impl Step {
             Self::Index(index) => value.get(index),
             Self::Keys(keys) => {
                 let keys = serde_json::from_str::<Map<String, Value>>(keys).ok()?;
-                value.as_array()?.iter().find(|item| has_keys(item, &keys))
+                let items = value.as_array()?;
+                let exact = items.iter().find(|item| keys.iter().all(|(key, wanted)| item.get(key) == Some(wanted)));
+                exact.or_else(|| items.iter().find(|item| has_keys(item, &keys)))
             }
             Self::Item(item) => {
                 let item: Value = serde_json::from_str(item).ok()?;
@@ -93,10 +96,11 @@ impl FieldSet {
 
     /// The fields that `manager` owns of the live `object` by applying; nothing when it never did.
     pub fn applied_by(object: &Value, manager: &str) -> Self {
-        let own = |entry: &&Value| {
-            entry["manager"] == manager && entry["operation"] == "Apply" && entry.get("subresource").is_none()
-        };
-        entries(object).iter().find(own).map(|entry| Self::parse(&entry["fieldsV1"])).unwrap_or_default()
+        entries(object)
+            .iter()
+            .find(|entry| is_applied_by(entry, manager))
+            .map(|entry| Self::parse(&entry["fieldsV1"]))
+            .unwrap_or_default()
     }
 
     /// As the API server writes it.
@@ -132,8 +136,13 @@ impl FieldSet {
     pub fn union(mut self, other: Self) -> Self {
         self.itself |= other.itself;
         for (step, below) in other.below {
-            let known = self.below.remove(&step).unwrap_or_default();
-            self.below.insert(step, known.union(below));
+            let joined = match self.below.remove(&step) {
+                // A map that one has set empty belongs to both as such.
+                Some(known) if known.is_whole() != below.is_whole() => Self { itself: true, ..known.union(below) },
+                Some(known) => known.union(below),
+                None => below,
+            };
+            self.below.insert(step, joined);
         }
         self
     }
@@ -166,15 +175,14 @@ impl FieldSet {
         }
         match value {
             Value::Object(fields) => fields.iter().all(|(name, value)| self.covers_field(name, value)),
-            Value::Array(items) => items.iter().all(|item| self.covers_item(item, items)),
+            Value::Array(items) => items.iter().all(|item| self.covers_item(item, value)),
             _ => false,
         }
     }
 
-    fn covers_item(&self, item: &Value, items: &[Value]) -> bool {
-        let list = Value::Array(items.to_vec());
+    fn covers_item(&self, item: &Value, list: &Value) -> bool {
         let found = |step: &Step| match step {
-            Step::Keys(_) | Step::Item(_) => step.of(&list) == Some(item),
+            Step::Keys(_) | Step::Item(_) => step.of(list) == Some(item),
             _ => false,
         };
         self.below.iter().any(|(step, below)| found(step) && below.covers_value(item))
@@ -250,6 +258,10 @@ fn in_brackets(keys: &str) -> String {
     format!("[{}]", keys.join(","))
 }
 
+fn is_applied_by(entry: &Value, manager: &str) -> bool {
+    entry["manager"] == manager && entry["operation"] == "Apply" && entry.get("subresource").is_none()
+}
+
 /// The entries of `metadata.managedFields`.
 pub fn entries(object: &Value) -> &[Value] {
     object.pointer("/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
@@ -276,7 +288,7 @@ pub fn taken_over(object: &Value, manager: &str) -> Option<Vec<Value>> {
     let fields = taken
         .iter()
         .fold(FieldSet::applied_by(object, manager), |set, entry| set.union(FieldSet::parse(&entry["fieldsV1"])));
-    let own = |entry: &&Value| entry["manager"] == manager && entry["operation"] == "Apply";
+    let own = |entry: &&Value| is_applied_by(entry, manager);
     let mut kept: Vec<Value> = entries.iter().filter(|entry| !foreign(entry) && !own(entry)).cloned().collect();
     kept.push(json!({
         "manager": manager,
@@ -360,6 +372,27 @@ mod tests {
         );
         assert_eq!(owned().cut(&json!({"spec": {"replicas": 2}})), json!({"spec": {"replicas": 2}}));
         assert_eq!(FieldSet::default().cut(&live), json!({}));
+    }
+
+    #[test]
+    fn items_are_told_apart_by_all_their_keys_before_any_default_is_assumed() {
+        let ports = FieldSet::parse(&json!({"f:ports": {
+            "k:{\"port\":53,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}},
+            "k:{\"port\":53,\"protocol\":\"UDP\"}": {".": {}, "f:port": {}, "f:protocol": {}},
+        }}));
+        assert!(ports.covers(&json!({"ports": [{"port": 53}, {"port": 53, "protocol": "UDP"}]})));
+        let live = json!({"ports": [{"port": 53, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]});
+        assert_eq!(ports.cut(&live), live);
+    }
+
+    #[test]
+    fn a_map_that_was_set_empty_stays_owned_when_another_owner_fills_it() {
+        let empty = FieldSet::parse(&json!({"f:annotations": {}}));
+        let filled = FieldSet::parse(&json!({"f:annotations": {"f:a": {}}}));
+        let both = json!({"f:annotations": {".": {}, "f:a": {}}});
+        assert_eq!(empty.clone().union(filled.clone()).to_value(), both);
+        assert_eq!(filled.union(empty).to_value(), both);
+        assert_eq!(FieldSet::default().union(FieldSet::parse(&both)).to_value(), both);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub struct Header {
     /// How many parts there are.
     pub parts: usize,
     /// Of all parts, one behind the other.
-    hash: Digest,
+    pub hash: Digest,
 }
 
 /// Why stored parts are no journal.
@@ -65,6 +65,20 @@ pub enum Damaged {
     Version,
     /// Parts are missing or changed.
     Content,
+}
+
+impl Header {
+    /// Reads a stored header.
+    ///
+    /// # Errors
+    /// When it was written by a newer program, or is none.
+    pub fn read(text: &[u8]) -> Result<Self, Damaged> {
+        let value: Value = serde_json::from_slice(text).map_err(|_| Damaged::Content)?;
+        match value["version"].as_u64() {
+            Some(version) if version > u64::from(VERSION) => Err(Damaged::Version),
+            _ => serde_json::from_value(value).map_err(|_| Damaged::Content),
+        }
+    }
 }
 
 impl Journal {
@@ -84,9 +98,6 @@ impl Journal {
     /// # Errors
     /// When they do not belong together.
     pub fn unpack(header: &Header, parts: &[Vec<u8>]) -> Result<Self, Damaged> {
-        if header.version != VERSION {
-            return Err(Damaged::Version);
-        }
         let packed = parts.concat();
         if parts.len() != header.parts || Digest::of(&packed) != header.hash {
             return Err(Damaged::Content);
@@ -143,7 +154,9 @@ mod tests {
     fn what_is_not_whole_is_no_journal() {
         let (header, mut parts) = journal(3).pack();
         assert_eq!(Journal::unpack(&header, &[]), Err(Damaged::Content));
-        assert_eq!(Journal::unpack(&Header { version: 2, ..header.clone() }, &parts), Err(Damaged::Version));
+        assert_eq!(Header::read(&serde_json::to_vec(&header).expect("JSON")), Ok(header.clone()));
+        assert_eq!(Header::read(br#"{"version": 2, "other": []}"#), Err(Damaged::Version));
+        assert_eq!(Header::read(b"nonsense"), Err(Damaged::Content));
         parts[0][10] ^= 1;
         assert_eq!(Journal::unpack(&header, &parts), Err(Damaged::Content));
     }

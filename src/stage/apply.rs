@@ -91,9 +91,9 @@ async fn one(context: &Context, request: &Request, rollout: &Rollout<'_>, object
         return Ok(AppliedObject { key, value: live.clone(), outcome: Applied::Unchanged });
     }
     let options = ApplyOptions { dry_run: false, force: request.force_conflicts };
-    rollout.journal.check()?;
     context.wrote.set();
-    let answer = send(context, rollout.rendered, changed, options).await.map_err(|error| refused(object, error))?;
+    let answer = rollout.journal.write(send(context, rollout.rendered, changed, options)).await?;
+    let answer = answer.map_err(|error| refused(object, error))?;
     context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
     warn(context, object, answer.warnings);
     Ok(AppliedObject { key, value: answer.value, outcome: answer.outcome })

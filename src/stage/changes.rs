@@ -34,13 +34,9 @@ async fn one(context: &Context, lease: &Lease, changed: &mut Changed) -> Result<
     for _ in 0..RACES {
         let Some(live) = &changed.live else { return Ok(()) };
         let written = match (taken_over(live, MANAGER), changed.replicas_to_pin(MANAGER)) {
-            (Some(owners), _) => {
-                lease.check()?;
-                context.cluster.set_owners(live, &owners).await?
-            }
+            (Some(owners), _) => lease.hold(context.cluster.set_owners(live, &owners)).await??,
             (None, Some(replicas)) if !is_pinned(live, replicas) => {
-                lease.check()?;
-                context.cluster.pin_replicas(live, replicas).await?
+                lease.hold(context.cluster.pin_replicas(live, replicas)).await??
             }
             _ => return Ok(()),
         };

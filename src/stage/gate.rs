@@ -65,17 +65,15 @@ fn holds(job: &Value, conditions: &[&str]) -> bool {
 }
 
 async fn delete(context: &Context, rollout: &Rollout<'_>, key: &ObjectKey, live: &Value) -> Result<()> {
-    rollout.journal.check()?;
     let uid = live["metadata"]["uid"].as_str();
     context.wrote.set();
-    context.cluster.delete(key, uid).await?;
+    rollout.journal.write(context.cluster.delete(key, uid)).await??;
     context.cluster.wait_gone(key, uid, GONE).await
 }
 
 async fn create(context: &Context, rollout: &Rollout<'_>, job: &Object) -> Result<Value> {
-    rollout.journal.check()?;
     context.wrote.set();
-    match context.cluster.apply(&job.value, ApplyOptions::default()).await {
+    match rollout.journal.write(context.cluster.apply(&job.value, ApplyOptions::default())).await? {
         Ok(applied) => {
             context.events.send(Event::ObjectApplied { object: job.key(), outcome: applied.outcome });
             Ok(applied.value)

@@ -24,18 +24,17 @@ pub struct Open<'a> {
 }
 
 impl Open<'_> {
-    /// Whether something may still be written. To be asked before every write.
+    /// Does `work`, which writes.
     ///
     /// # Errors
-    /// When the lock is lost.
-    pub fn check(&self) -> Result<()> {
-        self.lease.check()
+    /// When the lock is lost, before or meanwhile.
+    pub async fn write<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        self.lease.hold(work).await
     }
 
     /// Forgets what was changed: it stays.
     pub async fn close(self, context: &Context) -> Result<()> {
-        self.lease.check()?;
-        context.cluster.delete_journal(&context.config.namespace).await
+        self.lease.hold(context.cluster.delete_journal(&context.config.namespace)).await?
     }
 }
 
@@ -60,8 +59,7 @@ pub async fn open<'a>(
 ) -> Result<Open<'a>> {
     let entry = |changed: &&Changed| changed.pre_image(after.get(&changed.object.key()), MANAGER);
     let journal = Journal { release: release.to_string(), entries: changes.iter().map(entry).collect() };
-    lease.check()?;
-    context.cluster.write_journal(&context.config.namespace, &journal).await?;
+    lease.hold(context.cluster.write_journal(&context.config.namespace, &journal)).await??;
     Ok(Open { lease })
 }
 
@@ -76,8 +74,7 @@ pub async fn unfinished(context: &Context, lease: &Lease) -> Result<Option<Vec<V
     let said = format!("release {} was not finished; what it changed is put back first", journal.release);
     context.events.warn("journal", said);
     let restored = restore(context, lease, &journal).await?;
-    lease.check()?;
-    context.cluster.delete_journal(namespace).await?;
+    lease.hold(context.cluster.delete_journal(namespace)).await??;
     Ok(Some(restored))
 }
 
@@ -88,8 +85,7 @@ async fn restore(context: &Context, lease: &Lease, journal: &Journal) -> Result<
     context.wrote.set();
     for entry in &journal.entries {
         if let Some(before) = &entry.before {
-            lease.check()?;
-            match put_back(context, &entry.object, before).await {
+            match lease.hold(put_back(context, &entry.object, before)).await? {
                 Ok(Some(live)) => restored.push(live),
                 Ok(None) => {}
                 Err(error) => gaps.push(error),
@@ -97,8 +93,7 @@ async fn restore(context: &Context, lease: &Lease, journal: &Journal) -> Result<
         }
     }
     for entry in journal.entries.iter().rev().filter(|entry| entry.before.is_none()) {
-        lease.check()?;
-        gaps.extend(take_away(context, entry).await.err());
+        gaps.extend(lease.hold(take_away(context, entry)).await?.err());
     }
     if gaps.is_empty() {
         return Ok(restored);

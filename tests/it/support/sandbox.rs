@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hdeploy::model::Digest;
@@ -35,10 +36,21 @@ impl Sandbox {
         }
     }
 
+    /// Everything that the API server logged: it begins a new file from time to time.
+    fn audit(&self) -> String {
+        let folder = Path::new(&self.audit_log).parent().expect("a folder");
+        let entries = fs::read_dir(folder).expect("the logs").map(|entry| entry.expect("an entry").path());
+        let is_audit =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("audit"));
+        let mut files: Vec<PathBuf> = entries.filter(is_audit).collect();
+        files.sort();
+        files.iter().map(|file| fs::read_to_string(file).expect("the audit log")).collect()
+    }
+
     /// Writes by hdeploy that the API server logged, in the namespace of `project` and to objects outside of namespaces
     /// that are called `project` or `project-…`: everything but dry runs, reviews and the lock.
     pub fn writes(&self, project: &str) -> Vec<String> {
-        let log = fs::read_to_string(&self.audit_log).expect("the audit log");
+        let log = self.audit();
         let named =
             |name: &str| name.strip_prefix(project).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
         // The log is long, and what is not about this project need not be understood.
