@@ -74,19 +74,21 @@ fn without_escapes(text: &str) -> String {
     shown
 }
 
-/// The first `letters` of `text`.
+/// The first `letters` of `text`, made plain before: no escape sequence is cut in two.
 pub fn beginning(text: &str, letters: usize) -> String {
+    let text = plain_lines(text);
     match text.char_indices().nth(letters) {
         Some((end, _)) => format!("{}{CUT}", &text[..end]),
-        None => text.to_owned(),
+        None => text,
     }
 }
 
-/// `text` in about as many `letters`, cut in the middle: causes stand at the end.
+/// `text`, made plain before, in about as many `letters`, cut in the middle: causes stand at the end.
 pub fn both_ends(text: &str, letters: usize) -> String {
+    let text = plain_lines(text);
     let count = text.chars().count();
     if count <= letters {
-        return text.to_owned();
+        return text;
     }
     let at = |letter: usize| text.char_indices().nth(letter).map_or(text.len(), |(at, _)| at);
     format!("{}{CUT}{}", &text[..at(letters / 3)], &text[at(count - letters * 2 / 3)..])
