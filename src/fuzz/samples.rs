@@ -42,34 +42,34 @@ pub fn yaml_bombs() -> Vec<String> {
         format!(
             "a: {}{}{}\n",
             (0..200).map(|n| format!("&b{n} [")).collect::<String>(),
-            "x,".repeat(30_000),
+            "x,".repeat(12_000),
             "]".repeat(200)
         ),
         "---\na: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n\
          d: &d [*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d]\nf: [*e,*e]\n"
             .repeat(200),
         // Depth.
-        "[".repeat(50_000),
-        "{".repeat(50_000),
-        "{a: ".repeat(20_000),
-        "- ".repeat(30_000),
-        "? ".repeat(30_000),
+        "[".repeat(20_000),
+        "{".repeat(20_000),
+        "{a: ".repeat(6000),
+        "- ".repeat(12_000),
+        "? ".repeat(12_000),
         (0..240).map(|n| format!("{}a:\n", " ".repeat(n))).collect(),
         // Width: values, keys, findings, documents.
-        format!("[{}]", "a,".repeat(60_000)),
-        format!("[{}]", "[],".repeat(40_000)),
-        (0..15_000).map(|n| format!("k{n}:\n")).collect(),
-        format!("{{{}}}", "a: b, ".repeat(15_000)),
-        "---\n".repeat(40_000),
-        "---\na: 1\n".repeat(15_000),
-        "---\na: [\n".repeat(15_000),
-        "{}".repeat(60_000),
-        format!("{{\"a\": [{}0]}}", "0,".repeat(100_000)),
+        format!("[{}]", "a,".repeat(25_000)),
+        format!("[{}]", "[],".repeat(15_000)),
+        (0..6000).map(|n| format!("k{n}:\n")).collect(),
+        format!("{{{}}}", "a: b, ".repeat(8000)),
+        "---\n".repeat(15_000),
+        "---\na: 1\n".repeat(6000),
+        "---\na: [\n".repeat(6000),
+        "{}".repeat(20_000),
+        format!("{{\"a\": [{}0]}}", "0,".repeat(40_000)),
         // Long.
-        format!("a: {}", "x".repeat(200_000)),
-        format!("{}: a", "x".repeat(200_000)),
-        format!("a: |9\n{}b", " ".repeat(100_000)),
+        format!("a: {}", "x".repeat(100_000)),
+        format!("{}: a", "x".repeat(100_000)),
+        format!("a: |9\n{}b", " ".repeat(50_000)),
         format!("a: \"{}\"", "\\x41".repeat(30_000)),
-        format!("#{}\na: 1", "#".repeat(100_000)),
+        format!("#{}\na: 1", "#".repeat(50_000)),
     ]
 }

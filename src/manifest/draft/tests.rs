@@ -168,17 +168,17 @@ fn large_manifests_are_read_in_little_time_and_memory() {
         let many = |count: usize, text: &dyn Fn(usize) -> String| (0..count * scale).map(text).collect::<String>();
         let deployment = include_str!("../../../tests/fixtures/product/workload.yaml");
         [
-            // 1 MB each, and 10,000 documents; ten times as much in the long run.
-            many(1000, &|n| {
+            // 250 kB or 2500 documents each; in the long run 10 MB and 100,000.
+            many(250, &|n| {
                 format!("---\n{}", deployment.replace("NAMESPACE", "shop").replace("SERVICE", &format!("a{n}")))
             }),
-            map(format!("|\n{}", many(12_000, &|_| format!("    {}\n", "a line of text ".repeat(5))))),
-            map(format!("{{{}}}", many(1000, &|n| format!("k{n}: '{}', ", "x".repeat(990))))),
-            map(format!("'{}'", many(1, &|_| "x".repeat(1 << 20)))),
-            many(10_000, &|n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a{n}}}\n")),
-            many(10_000, &|_| "---\na: [\n".to_owned()),
-            many(10_000, &|_| "---\n".to_owned()),
-            format!("{{\"a\": [{}0]}}", many(100_000, &|_| "0,".to_owned())),
+            map(format!("|\n{}", many(3300, &|_| format!("    {}\n", "a line of text ".repeat(5))))),
+            map(format!("{{{}}}", many(250, &|n| format!("k{n}: '{}', ", "x".repeat(990))))),
+            map(format!("'{}'", many(1, &|_| "x".repeat(250_000)))),
+            many(2500, &|n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a{n}}}\n")),
+            many(2500, &|_| "---\na: [\n".to_owned()),
+            many(2500, &|_| "---\n".to_owned()),
+            format!("{{\"a\": [{}0]}}", many(20_000, &|_| "0,".to_owned())),
         ]
     };
     let test = concat!(module_path!(), "::large_manifests_are_read_in_little_time_and_memory");
