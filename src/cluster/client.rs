@@ -268,8 +268,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_login_plugin_prints_is_not_repeated() {
-        let broken = refused_plugin(r#"echo {status: {token: made-up-token"#).await;
-        let failed = refused_plugin(r#"echo made-up-token; echo log in first >&2; exit 3"#).await;
+        let broken = refused_plugin("echo {status: {token: made-up-token").await;
+        let failed = refused_plugin("echo made-up-token; echo log in first >&2; exit 3").await;
         assert!(!format!("{broken}{failed}").contains("made-up"), "{broken} {failed}");
         assert!(broken.contains("are no credentials"), "{broken}");
         assert!(failed.contains("(exit status: 3): log in first"), "{failed}");

@@ -193,7 +193,7 @@ impl Cluster {
     async fn exchange(&self, request: Request) -> Result<Answer, Failure> {
         let response = self.client().send(request.map(Body::from)).await?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, LARGEST).collect().await.map_err(broken)?.to_bytes();
+        let body = Limited::new(body, LARGEST).collect().await.map_err(|error| broken(error.as_ref()))?.to_bytes();
         if !parts.status.is_success() {
             return Err(Failure::Status(Box::new(status(parts.status.as_u16(), &body))));
         }
@@ -201,11 +201,11 @@ impl Cluster {
     }
 }
 
-fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
+fn broken(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Failure {
     if error.is::<LengthLimitError>() {
         return Failure::Transport(format!("the answer is larger than {} MiB", LARGEST >> 20));
     }
-    Failure::Transport(told(error.as_ref()))
+    Failure::Transport(told(error))
 }
 
 /// The API server's `Status`; proxies and unknown paths answer with plain text instead.

@@ -127,7 +127,7 @@ fn parse_line(line: &str, letters: &mut usize) -> Result<Option<Pattern>, Box<dy
         let left = letters.checked_sub(LETTERS_EACH + regex.as_str().len());
         *letters = left.ok_or("the wildcards of this file are more than a build needs")?;
     }
-    Ok(Some(Pattern { how, text, exception }))
+    Ok(Some(Pattern { text, exception, how }))
 }
 
 /// Whether Go's `filepath.Match` reads it; BuildKit refuses the others.

@@ -23,14 +23,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use samples::{files, yaml_bombs};
+pub use samples::{files, many, yaml_bombs};
 
 /// What every test of a reader is called.
 const TEST: &str = "any_input_is_read_or_refused";
 /// What one input may take.
 const USUAL: Limits = Limits { cpu: Duration::from_secs(2), memory: 64 << 20 };
 /// What an input may take that is as large as a person could ever make it.
-const LARGE: Limits = Limits { cpu: Duration::from_secs(10), memory: 160 << 20 };
+const LARGE: Limits = Limits { cpu: Duration::from_secs(10), memory: 320 << 20 };
 /// Address space of the process, in KiB: what goes wild ends here, and not the machine.
 const ADDRESS_SPACE: u64 = 1 << 20;
 /// How much longer than asked for the process may run on a busy machine.
@@ -150,7 +150,9 @@ fn run<S: AsRef<[u8]>>(current: &Path, samples: &[S], words: &[&str], read: impl
         file.write_all_at(input, 0).and_then(|()| file.set_len(input.len() as u64)).expect("written");
         usage.of(input, &read);
     };
-    samples.iter().for_each(|sample| one(sample.as_ref()));
+    for sample in samples {
+        one(sample.as_ref());
+    }
     let (begun, mut inputs) = (Instant::now(), samples.len());
     while begun.elapsed() < seconds() {
         one(&mutator.input());

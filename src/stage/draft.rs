@@ -16,10 +16,10 @@ pub fn read(context: &Context, request: &Request) -> Result<Draft> {
     let config = &context.config;
     known_services(context, request)?;
     let objects = read::read(&config.manifests)?;
-    objects.iter().for_each(|object| context.keep_secret(&object.value));
+    context.keep_secrets(objects.iter().map(|object| &object.value));
     let mut draft = Draft::new(config, objects)?;
     // Patches and substitutions may have brought others.
-    draft.objects().iter().for_each(|object| context.keep_secret(&object.value));
+    context.keep_secrets(draft.objects().iter().map(|object| &object.value));
     for skipped in draft.skipped() {
         context.events.warn(
             skipped.file.display().to_string(),

@@ -39,9 +39,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// From now on nothing shows the values of `object`, if it is a Secret.
-    pub fn keep_secret(&self, object: &Value) {
-        manifest::secrets(object).iter().for_each(|value| self.redactor.learn(value));
+    /// From now on nothing shows the values of the Secrets among `objects`.
+    pub fn keep_secrets<'a>(&self, objects: impl IntoIterator<Item = &'a Value>) {
+        for value in objects.into_iter().flat_map(manifest::secrets) {
+            self.redactor.learn(&value);
+        }
     }
 }
 

@@ -112,7 +112,7 @@ async fn provided(context: &Context, needs: Vec<Need>) -> Result<()> {
     let mut live = BTreeMap::new();
     for (key, object) in keys.iter().zip(found) {
         let object = object?;
-        object.iter().for_each(|object| context.keep_secret(object));
+        context.keep_secrets(&object);
         live.insert((*key).clone(), object);
     }
     let findings: Vec<String> = needs.iter().filter_map(|need| unmet(need, live[&need.key].as_ref())).collect();
