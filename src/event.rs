@@ -377,10 +377,14 @@ mod tests {
             redactor.learn(&secret);
             let (events, mut messages) = Events::channel(redactor);
             let (head, tail) = secret.split_at(at.min(secret.len()));
-            for text in [format!("{before}{head}{escape}{tail}{behind}"), format!("{before}{broken}{secret}{behind}")] {
-                for text in [text.clone(), beginning(&text, letters), both_ends(&text, letters)] {
-                    every_text(&text).into_iter().for_each(|event| events.send(event));
-                    every_progress(&text).into_iter().for_each(|progress| events.progress(progress));
+            let text = format!("{before}{head}{escape}{tail}{behind}");
+            let cut = [beginning(&text, letters), both_ends(&text, letters)];
+            for text in cut.into_iter().chain([text, format!("{before}{broken}{secret}{behind}")]) {
+                for event in every_text(&text) {
+                    events.send(event);
+                }
+                for progress in every_progress(&text) {
+                    events.progress(progress);
                 }
             }
             drop(events);

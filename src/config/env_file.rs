@@ -30,10 +30,9 @@ pub(super) fn parse(text: &str, file: usize, sources: &Sources) -> Vec<Variable>
             Ok((name, value)) => {
                 let at = *known.entry(name.clone()).or_insert(variables.len());
                 let variable = Variable { name, value, place };
-                if at < variables.len() {
-                    variables[at] = variable;
-                } else {
-                    variables.push(variable);
+                match variables.get_mut(at) {
+                    Some(earlier) => *earlier = variable,
+                    None => variables.push(variable),
                 }
             }
             Err(message) => sources.report(place, message),
@@ -165,7 +164,7 @@ mod tests {
             "A=b\nexport B=\"c\\nd\" # why\n# x\nC='e\nf'\nDB_PASSWORD=made-up\n".to_owned(),
             "A='\n".repeat(5000),
             format!("A=\"{}", "b\n".repeat(10_000)),
-            (0..10_000).map(|number| format!("A{number}=\n")).collect(),
+            fuzz::many(10_000, |number| format!("A{number}=\n")),
             format!("{}\"", "\\".repeat(50_000)),
         ];
         fuzz::reader(module_path!(), &samples, &["A=", "export ", "=\"", "='", "\\\"", " #"], |input| {

@@ -276,7 +276,7 @@ fn any_input_is_read_or_refused() {
     samples.extend(fuzz::yaml_bombs().into_iter().map(String::into_bytes));
     // Lists and maps whose members are compared with each other.
     let many = |from: &str, line: fn(usize) -> String| {
-        let lines: String = (0..3000).map(line).collect();
+        let lines = fuzz::many(3000, line);
         Product::good().replace(from, &format!("{from}{lines}")).into_bytes()
     };
     samples.push(many("order: {migrate: [cache]", |n| format!(", a{n}: [a{}]", n + 1)));

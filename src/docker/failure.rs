@@ -282,8 +282,10 @@ mod tests {
             [internal] load metadata for registry.example/go:1\n[1/2] FROM go:1\nresolve image config for a\n\
             dockerfile parse error line 3: x\nno space left on device\n[linux/amd64 web 2/2] COPY a b\n";
         let mut samples = fuzz::files(&["tests/fixtures"], &["Dockerfile"]);
-        samples.iter_mut().for_each(|sample| sample.extend(format!("{CUT}{said}").bytes()));
-        let doubled: String = (1..40).map(|n| format!("ARG A{n}=$A{}$A{0}\n", n - 1)).collect();
+        for sample in &mut samples {
+            sample.extend(format!("{CUT}{said}").bytes());
+        }
+        let doubled = fuzz::many(39, |n| format!("ARG A{}=$A{n}$A{n}\n", n + 1));
         samples.extend(
             [
                 format!("# escape=`\nFROM a AS b\nRUN <<END `\n x\nEND\nCOPY --from=b --chown=1 x y{CUT}{said}"),
@@ -292,7 +294,7 @@ mod tests {
                 format!("FROM {}\n", "${A:-".repeat(20_000)),
                 format!("FROM {}{}\n", "${A:-".repeat(5000), "}".repeat(5000)),
                 "FROM a\n".repeat(9000),
-                (0..4000).map(|n| format!("FROM a{n} AS b{n}\nCOPY --from=c{n} a b\n")).collect(),
+                fuzz::many(4000, |n| format!("FROM a{n} AS b{n}\nCOPY --from=c{n} a b\n")),
                 "RUN <<A <<B <<C\n".repeat(4000),
                 "RUN \\\n".repeat(10_000),
                 format!("RUN --mount={}\n", "from=a,".repeat(9000)),

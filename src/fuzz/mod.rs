@@ -23,34 +23,61 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use samples::{files, yaml_bombs};
+pub use samples::{files, many, yaml_bombs};
 
 /// What every test of a reader is called.
 const TEST: &str = "any_input_is_read_or_refused";
-/// CPU time that one input may take, without optimization.
-const LONGEST: Duration = Duration::from_secs(2);
-/// Memory that the process may ever hold, the program itself included.
-const MOST_MEMORY: u64 = 64 << 20;
+/// What one input may take.
+const USUAL: Limits = Limits { cpu: Duration::from_secs(2), memory: 64 << 20 };
+/// What an input may take that is as large as a person could ever make it.
+const LARGE: Limits = Limits { cpu: Duration::from_secs(10), memory: 320 << 20 };
 /// Address space of the process, in KiB: what goes wild ends here, and not the machine.
 const ADDRESS_SPACE: u64 = 1 << 20;
 /// How much longer than asked for the process may run on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
 const REPORT: &str = "fuzz report: ";
+
+#[derive(Clone, Copy)]
+struct Limits {
+    /// CPU time, without optimization.
+    cpu: Duration,
+    /// The most that the process ever held, the program itself included, in bytes.
+    memory: u64,
+}
 
 /// Runs `read` on `samples` and on what [`mutate`] makes of them and of `words`. `module` is the `module_path!()` of the
 /// test.
 pub fn reader<S: AsRef<[u8]>>(module: &str, samples: &[S], words: &[&str], read: impl Fn(&[u8])) {
-    let module = module.split_once("::").map_or(module, |(_, path)| path);
+    apart(&format!("{module}::{TEST}"), |current| run(current, samples, words, read));
+}
+
+/// Runs `read` on each of `texts`, which are made forty times as large when the readers are run for long. `test` is the
+/// path of the test.
+#[expect(clippy::disallowed_macros, reason = "the process answers its parent")]
+pub fn large<const N: usize>(test: &str, texts: impl Fn(usize) -> [String; N], read: impl Fn(&[u8])) {
+    apart(test, |current| {
+        let usage = Usage::new(LARGE);
+        for text in texts(if is_long() { 40 } else { 1 }) {
+            fs::write(current, &text).expect("written");
+            usage.of(text.as_bytes(), &read);
+        }
+        println!("\n{REPORT}{N} large inputs, memory {} MiB at most", usage.memory() >> 20);
+    });
+}
+
+/// Calls `run` in a process of its own, which is this test again. It is told the file in which inputs are left.
+fn apart(test: &str, run: impl FnOnce(&Path)) {
+    let test = test.split_once("::").map_or(test, |(_, path)| path);
     match env::var_os("HDEPLOY_FUZZ_CHILD") {
-        Some(current) => run(Path::new(&current), samples, words, read),
-        None => watch(module),
+        Some(current) => run(Path::new(&current)),
+        None => watch(test),
     }
 }
 
 /// The parent: starts the test again as a process, and tells how it went.
 #[expect(clippy::disallowed_macros, reason = "a test speaks for itself")]
-fn watch(module: &str) {
-    let name = module.trim_end_matches("::tests");
+fn watch(test: &str) {
+    let name = test.replace(&format!("::{TEST}"), "").replace("::tests", "");
     let exe = env::current_exe().expect("this program");
     let folder = exe.ancestors().nth(2).expect("the target folder").join("fuzz");
     fs::create_dir_all(&folder).expect("a folder for inputs");
@@ -58,7 +85,7 @@ fn watch(module: &str) {
     let mut child = Command::new("sh")
         .args(["-c", &format!("ulimit -v {ADDRESS_SPACE} && exec \"$0\" \"$@\" 2>&1")])
         .arg(exe)
-        .args([&format!("{module}::{TEST}"), "--exact", "--nocapture"])
+        .args([test, "--exact", "--nocapture"])
         .env("HDEPLOY_FUZZ_CHILD", &current)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -69,7 +96,7 @@ fn watch(module: &str) {
     match said.lines().find_map(|line| line.split_once(REPORT)) {
         Some((_, report)) if ended.success() => println!("{name}: {report}"),
         _ => panic!(
-            "{name} failed ({ended}) on the input in {0}\nagain: HDEPLOY_FUZZ_INPUT={0} cargo test --lib {module}::{TEST}\n{said}",
+            "{name} failed ({ended}) on the input in {0}\nagain: HDEPLOY_FUZZ_INPUT={0} cargo test --lib {test}\n{said}",
             current.display(),
         ),
     }
@@ -91,6 +118,10 @@ fn said(child: &mut Child, patience: Duration) -> String {
     })
 }
 
+fn is_long() -> bool {
+    env::var_os("HDEPLOY_FUZZ_SECONDS").is_some()
+}
+
 fn seconds() -> Duration {
     number("HDEPLOY_FUZZ_SECONDS").map_or(Duration::from_millis(300), Duration::from_secs)
 }
@@ -102,7 +133,7 @@ fn number(variable: &str) -> Option<u64> {
 /// The process: reads one input after the other, and leaves each in the file `current` before.
 #[expect(clippy::disallowed_macros, reason = "the process answers its parent")]
 fn run<S: AsRef<[u8]>>(current: &Path, samples: &[S], words: &[&str], read: impl Fn(&[u8])) {
-    let usage = Usage::new();
+    let usage = Usage::new(USUAL);
     let start = usage.memory() >> 20;
     if let Some(file) = env::var_os("HDEPLOY_FUZZ_INPUT") {
         usage.of(&fs::read(file).expect("the input"), &read);
@@ -110,17 +141,21 @@ fn run<S: AsRef<[u8]>>(current: &Path, samples: &[S], words: &[&str], read: impl
         return;
     }
     let fresh = || std::time::UNIX_EPOCH.elapsed().map_or(1, |time| u64::from(time.subsec_nanos()));
-    let is_long = env::var_os("HDEPLOY_FUZZ_SECONDS").is_some();
-    let seed = number("HDEPLOY_FUZZ_SEED").unwrap_or_else(|| if is_long { fresh() } else { 1 });
+    let seed = number("HDEPLOY_FUZZ_SEED").unwrap_or_else(|| if is_long() { fresh() } else { 1 });
     println!("\nseed {seed}");
 
     let mut mutator = mutate::Mutator::new(seed, samples, words);
     let file = File::create(current).expect("a file for the input");
-    let (begun, mut inputs) = (Instant::now(), 0);
-    while inputs < samples.len() || begun.elapsed() < seconds() {
-        let input = samples.get(inputs).map_or_else(|| mutator.input(), |sample| sample.as_ref().to_vec());
-        file.write_all_at(&input, 0).and_then(|()| file.set_len(input.len() as u64)).expect("written");
-        usage.of(&input, &read);
+    let one = |input: &[u8]| {
+        file.write_all_at(input, 0).and_then(|()| file.set_len(input.len() as u64)).expect("written");
+        usage.of(input, &read);
+    };
+    for sample in samples {
+        one(sample.as_ref());
+    }
+    let (begun, mut inputs) = (Instant::now(), samples.len());
+    while begun.elapsed() < seconds() {
+        one(&mutator.input());
         inputs += 1;
     }
     let most = usage.memory() >> 20;
@@ -129,14 +164,15 @@ fn run<S: AsRef<[u8]>>(current: &Path, samples: &[S], words: &[&str], read: impl
 
 /// What this process uses, as the kernel says it.
 struct Usage {
+    limits: Limits,
     status: File,
     stat: File,
 }
 
 impl Usage {
-    fn new() -> Self {
+    fn new(limits: Limits) -> Self {
         let open = |name: &str| File::open(name).expect("Linux");
-        Self { status: open("/proc/self/status"), stat: open("/proc/thread-self/stat") }
+        Self { limits, status: open("/proc/self/status"), stat: open("/proc/thread-self/stat") }
     }
 
     /// Reads `input` within its limits.
@@ -144,9 +180,9 @@ impl Usage {
         let before = self.cpu();
         read(input);
         let took = self.cpu().saturating_sub(before);
-        assert!(took <= LONGEST, "{} bytes took {} ms of CPU", input.len(), took.as_millis());
+        assert!(took <= self.limits.cpu, "{} bytes took {} ms of CPU", input.len(), took.as_millis());
         let memory = self.memory();
-        assert!(memory <= MOST_MEMORY, "{} bytes took the process to {} MiB", input.len(), memory >> 20);
+        assert!(memory <= self.limits.memory, "{} bytes took the process to {} MiB", input.len(), memory >> 20);
     }
 
     /// The most memory that the process held at any time, in bytes.

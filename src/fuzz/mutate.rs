@@ -144,11 +144,7 @@ impl<'a> Mutator<'a> {
             2 => put(input, start, end, self.word()),
             3 => put(input, at, at, self.word()),
             4 => put(input, at, at, &self.word().repeat(self.random.size(1 << 14))),
-            5 => {
-                let copy = input[start..end].to_vec();
-                put(input, at, at, &copy);
-            }
-            6 => {
+            5 | 6 => {
                 let times = self.random.size(LARGEST / (end - start).max(1));
                 put(input, end, end, &input[start..end].repeat(times));
             }

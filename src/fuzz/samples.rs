@@ -29,47 +29,47 @@ fn collect(path: &Path, ends: &[&str], found: &mut Vec<Vec<u8>>) {
     }
 }
 
+/// What `line` says, from 0 to less than `count`.
+pub fn many(count: usize, line: impl Fn(usize) -> String) -> String {
+    let mut text = String::new();
+    (0..count).for_each(|number| text.push_str(&line(number)));
+    text
+}
+
 /// Small texts that want to become large trees.
 pub fn yaml_bombs() -> Vec<String> {
-    let chain = |line: fn(usize) -> String, count: usize| (1..count).map(line).collect::<String>();
     vec![
         // Aliases of aliases, of a long text, each inside the one before, and with every level kept.
-        "a0: &a0 [x, x]\n".to_owned()
-            + &chain(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9)), 12),
-        "a0: &a0 {x: y}\n".to_owned() + &chain(|n| format!("a{n}: &a{n} {{<<: *a{}, k{n}: *a{0}}}\n", n - 1), 40),
+        "a0: &a0 [x, x]\n".to_owned() + &many(11, |n| format!("a{}: &a{0} [{}]\n", n + 1, format!("*a{n},").repeat(9))),
+        "a0: &a0 {x: y}\n".to_owned() + &many(39, |n| format!("a{}: &a{0} {{<<: *a{n}, k{n}: *a{n}}}\n", n + 1)),
         format!("a: &a {}\nb: [{}]\n", "x".repeat(40_000), "*a,".repeat(8000)),
-        "a0: &a0 [x]\n".to_owned() + &chain(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1), 3000),
-        format!(
-            "a: {}{}{}\n",
-            (0..200).map(|n| format!("&b{n} [")).collect::<String>(),
-            "x,".repeat(30_000),
-            "]".repeat(200)
-        ),
+        "a0: &a0 [x]\n".to_owned() + &many(2999, |n| format!("a{}: &a{0} [*a{n}]\n", n + 1)),
+        format!("a: {}{}{}\n", many(200, |n| format!("&b{n} [")), "x,".repeat(12_000), "]".repeat(200)),
         "---\na: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n\
          d: &d [*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d]\nf: [*e,*e]\n"
             .repeat(200),
         // Depth.
-        "[".repeat(50_000),
-        "{".repeat(50_000),
-        "{a: ".repeat(20_000),
-        "- ".repeat(30_000),
-        "? ".repeat(30_000),
-        (0..240).map(|n| format!("{}a:\n", " ".repeat(n))).collect(),
+        "[".repeat(20_000),
+        "{".repeat(20_000),
+        "{a: ".repeat(6000),
+        "- ".repeat(12_000),
+        "? ".repeat(12_000),
+        many(240, |n| format!("{}a:\n", " ".repeat(n))),
         // Width: values, keys, findings, documents.
-        format!("[{}]", "a,".repeat(60_000)),
-        format!("[{}]", "[],".repeat(40_000)),
-        (0..15_000).map(|n| format!("k{n}:\n")).collect(),
-        format!("{{{}}}", "a: b, ".repeat(15_000)),
-        "---\n".repeat(40_000),
-        "---\na: 1\n".repeat(15_000),
-        "---\na: [\n".repeat(15_000),
-        "{}".repeat(60_000),
-        format!("{{\"a\": [{}0]}}", "0,".repeat(100_000)),
+        format!("[{}]", "a,".repeat(25_000)),
+        format!("[{}]", "[],".repeat(15_000)),
+        many(6000, |n| format!("k{n}:\n")),
+        format!("{{{}}}", "a: b, ".repeat(8000)),
+        "---\n".repeat(15_000),
+        "---\na: 1\n".repeat(6000),
+        "---\na: [\n".repeat(6000),
+        "{}".repeat(20_000),
+        format!("{{\"a\": [{}0]}}", "0,".repeat(40_000)),
         // Long.
-        format!("a: {}", "x".repeat(200_000)),
-        format!("{}: a", "x".repeat(200_000)),
-        format!("a: |9\n{}b", " ".repeat(100_000)),
+        format!("a: {}", "x".repeat(100_000)),
+        format!("{}: a", "x".repeat(100_000)),
+        format!("a: |9\n{}b", " ".repeat(50_000)),
         format!("a: \"{}\"", "\\x41".repeat(30_000)),
-        format!("#{}\na: 1", "#".repeat(100_000)),
+        format!("#{}\na: 1", "#".repeat(50_000)),
     ]
 }

@@ -53,8 +53,8 @@ impl Draft {
         let (mut objects, left_out, skipped) = without_skipped(objects, &config.substitutions);
         patch::apply(&mut objects, &left_out, &config.patches, &mut findings);
         config_map(config, &mut objects, &mut findings);
-        let known: Vec<Object> = objects.iter().chain(&left_out).cloned().collect();
-        findings.extend(wave::unknown_names(&objects, &known, &config.order));
+        findings.extend(wave::unknown_names(&objects, &left_out, &config.order));
+        drop(left_out);
         let services = config.services.iter().map(|s| (s.repository.path.clone(), s.name.clone())).collect();
         let mut draft = Self { objects, skipped, warnings: Vec::new(), services };
         draft.fill_in(config);

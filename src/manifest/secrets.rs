@@ -20,7 +20,9 @@ pub fn secrets(object: &Value) -> Vec<String> {
     }
     found.extend(texts("stringData").map(str::to_owned));
     let inner: Vec<Value> = found.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
-    inner.iter().for_each(|value| promised(value, &mut found));
+    for value in &inner {
+        promised(value, &mut found);
+    }
     found
 }
 
@@ -32,7 +34,11 @@ fn promised(value: &Value, found: &mut Vec<String>) {
                 promised(value, found);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| promised(item, found)),
+        Value::Array(items) => {
+            for item in items {
+                promised(item, found);
+            }
+        }
         _ => {}
     }
 }

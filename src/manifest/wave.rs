@@ -224,9 +224,10 @@ pub fn gated(gate: &Object) -> Vec<&str> {
     names(gate.annotation(GATES)).collect()
 }
 
-/// Names in orders and gates that are none of `known`: a typo there would quietly take a gate away.
-pub fn unknown_names(objects: &[Object], known: &[Object], order: &BTreeMap<String, Vec<String>>) -> Vec<String> {
-    let known: BTreeSet<&str> = known.iter().filter(|object| runs(object)).map(Object::name).collect();
+/// Names in orders and gates that nothing has, not even what is `left_out`: a typo there would quietly take a gate away.
+pub fn unknown_names(objects: &[Object], left_out: &[Object], order: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let known: BTreeSet<&str> =
+        objects.iter().chain(left_out).filter(|object| runs(object)).map(Object::name).collect();
     let mut named: Vec<(String, &str)> = Vec::new();
     for (name, before) in order {
         named.push(("order of the configuration".into(), name));
@@ -362,7 +363,7 @@ mod tests {
         let mut web = workload("web");
         web.value["metadata"]["annotations"][AFTER] = json!("apy");
         let objects = [workload("api"), web, job("migrate", "api,wep")];
-        let findings = unknown_names(&objects, &objects, &order(&[("api", &["migrat"]), ("nobody", &[])]));
+        let findings = unknown_names(&objects, &[], &order(&[("api", &["migrat"]), ("nobody", &[])]));
         assert_eq!(findings.len(), 4, "{findings:?}");
         for text in ["names apy, did you mean \"api\"?", "names wep, did you mean \"web\"?", "\"migrate\"?", "nobody"] {
             assert!(findings.iter().any(|finding| finding.contains(text)), "{text}: {findings:?}");

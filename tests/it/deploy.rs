@@ -121,3 +121,23 @@ fn a_secret_never_leaves() {
     project.commit("site");
     project.hdeploy(&["all"]).exits(4).never_says(&password);
 }
+
+#[test]
+fn the_log_of_a_job_shows_no_secret_of_the_cluster_the_manifests_or_the_configuration() {
+    let project = Project::new("masked");
+    project.kubectl(&["create", "secret", "generic", "live", "--from-literal", "token=made-up-live-0123"]);
+    project.edit("product/deploy-k3s/config.yaml", "{COLOUR: blue}", "{API_TOKEN: made-up-written-0123}");
+    let manifest = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: own, namespace: {}}}\nstringData: {{token: made-up-own-0123}}\n",
+        project.name
+    );
+    project.write("product/deploy-k3s/manifests/secret.yaml", &manifest);
+    let job = "          resources:\n";
+    let prints = "          command: [sh, -c, 'echo \"it says $LIVE $OWN $API_TOKEN\"; exit 3']\n          env:\n\
+                  \x20           - {name: LIVE, valueFrom: {secretKeyRef: {name: live, key: token}}}\n\
+                  \x20           - {name: OWN, valueFrom: {secretKeyRef: {name: own, key: token}}}\n\
+                  \x20         envFrom: [{configMapRef: {name: settings}}]\n";
+    project.edit("product/deploy-k3s/manifests/job.yaml", job, &format!("{prints}{job}"));
+    project.commit("product");
+    project.hdeploy(&["all"]).exits(2).says("it says ••••• ••••• •••••").never_says("made-up");
+}

@@ -153,8 +153,39 @@ fn any_input_is_read_or_refused() {
         "GAP",
         "hdeploy.dev/after: a,b",
     ];
-    let config = every_setting();
-    fuzz::reader(module_path!(), &samples, &words, |input| all_the_way(&config, &String::from_utf8_lossy(input)));
+    // Settings are about objects that most inputs do not have: those are refused then.
+    let configs = [config(), every_setting()];
+    fuzz::reader(module_path!(), &samples, &words, |input| {
+        let text = String::from_utf8_lossy(input);
+        for config in &configs {
+            all_the_way(config, &text);
+        }
+    });
+}
+
+#[test]
+fn large_manifests_are_read_in_little_time_and_memory() {
+    let map = |data: String| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {data}\n");
+    let texts = |scale: usize| {
+        let many = |count: usize, text: &dyn Fn(usize) -> String| fuzz::many(count * scale, text);
+        let deployment = include_str!("../../../tests/fixtures/product/workload.yaml");
+        [
+            // 250 kB or 2500 documents each; in the long run 10 MB and 100,000.
+            many(250, &|n| {
+                format!("---\n{}", deployment.replace("NAMESPACE", "shop").replace("SERVICE", &format!("a{n}")))
+            }),
+            map(format!("|\n{}", many(3300, &|_| format!("    {}\n", "a line of text ".repeat(5))))),
+            map(format!("{{{}}}", many(250, &|n| format!("k{n}: '{}', ", "x".repeat(990))))),
+            map(format!("'{}'", many(1, &|_| "x".repeat(250_000)))),
+            many(2500, &|n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a{n}}}\n")),
+            many(2500, &|_| "---\na: [\n".to_owned()),
+            many(2500, &|_| "---\n".to_owned()),
+            format!("{{\"a\": [{}0]}}", many(10_000, &|_| "0,".to_owned())),
+        ]
+    };
+    let test = concat!(module_path!(), "::large_manifests_are_read_in_little_time_and_memory");
+    let config = config();
+    fuzz::large(test, texts, |input| all_the_way(&config, &String::from_utf8_lossy(input)));
 }
 
 /// Something to do for every step that a draft goes through.
@@ -237,7 +268,7 @@ fn all_the_way(config: &Config, text: &str) {
     let Ok(mut rendered) = draft.pin(&pins()) else { return };
     rendered.complete("shop", |_| Some(true));
     let _ = (rendered.waves(&config.order).is_ok(), rendered.needs());
-    for key in rendered.keys() {
+    for key in rendered.keys().into_iter().take(20) {
         let _ = (rendered.minimum_replicas(&key), rendered.readers(&key));
     }
 }
