@@ -30,6 +30,5 @@ pub async fn run(common: CommonArgs, arguments: RenderArgs, redactor: Redactor) 
         ObjectFormat::Yaml => Format::Yaml,
         ObjectFormat::Json => Format::Json,
     };
-    ui::print_objects(&objects?, format, (!arguments.show_secrets).then_some(&redactor));
-    Ok(())
+    ui::print_objects(&objects?, format, (!arguments.show_secrets).then_some(&redactor))
 }

@@ -223,6 +223,31 @@ fn every_finding_has_its_own_words() {
         ("format: int", "format: integer", "unknown format \"integer\", did you mean \"int\"?"),
         ("context: shop\n", "context: shop\ncontext: b\n", "the key \"context\" stands here again; first in line 2"),
         ("namespace: shop\n", "namespace: [shop\n", "no YAML: "),
+        (
+            "  - {value: PORT, format: int}",
+            "  - {value: PORT, file: a, format: int}",
+            "a check has either allOrNone, value or file",
+        ),
+        ("  - {value: PORT, format: int}", "  - {file: nowhere.p8, format: int}", "nowhere.p8 does not exist"),
+        ("  - {value: PORT, format: int}", "  - {file: settings.env, format: int}", "settings.env is no int"),
+        ("  - {value: PORT, format: int}", "  - {value: PORT}", "format is missing"),
+        ("  owner: team\n", "  owner: \"\"\n", "registry.owner is empty"),
+        ("  owner: team\n", "  owner: team\n  plainHttp: perhaps\n", "registry.plainHttp is true or false"),
+        ("manifests: [manifests]\n", "manifests: manifests\n", "manifests is a list; this is a text"),
+        ("  envFile: settings.env\n", "  envFile: [a]\n", "configMap.envFile is a path; this is a list"),
+        ("  TOKEN_HERE:", "  \"\":", "a placeholder is a text to look for; this one is empty"),
+        ("images: {cache:", "images: {\"cache:1\":", "is a repository: without tag and digest"),
+        ("images: {cache:", "images: {\"Cache/\":", "\"Cache/\" is not an image reference"),
+        ("    merge: {spec:", "    merge: [spec]\n    x: {spec:", "patch.merge is a map; this is a list"),
+        ("placeholders: [replace-this]", "placeholders: [[a]]", "placeholders is a list of texts"),
+        ("allowedNamespaces: [kube-system]", "allowedNamespaces: [Kube]", "\"Kube\" is not a namespace"),
+        ("  owner: team\n", "  owner: team\n  ca: nowhere.pem\n", "nowhere.pem does not exist"),
+        ("  password: {file: registry-password}\n", "", "registry.username needs registry.password beside it"),
+        (
+            "  site: {image: shop-site}\n",
+            "  site: {image: shop-site}\n  <<: text\n",
+            "<< takes a map or a list of maps",
+        ),
     ] {
         let findings = changed(from, to);
         assert!(findings.iter().any(|line| line.contains(finding)), "{to:?}: {findings:#?}");
@@ -255,6 +280,14 @@ fn bytes_that_are_no_text_are_a_finding() {
     std::fs::write(product.0.path().join("deploy-k3s/config.yaml"), b"a: 1\nb: \xff\n").unwrap();
     let error = product.load_file("deploy-k3s/config.yaml").0.unwrap_err();
     assert!(error.details[0].starts_with("deploy-k3s/config.yaml:2:1: this line is not UTF-8"), "{:?}", error.details);
+}
+
+#[test]
+fn services_name_at_least_one() {
+    let good = Product::good();
+    let (begin, end) = (good.find("services:").unwrap(), good.find("manifests:").unwrap());
+    let findings = Product::new().findings(&format!("{}services: {{}}\n{}", &good[..begin], &good[end..]));
+    assert!(findings.iter().any(|finding| finding.contains("services names at least one service")), "{findings:?}");
 }
 
 #[test]

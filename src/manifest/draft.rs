@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::rendered::Rendered;
+use super::rendered::{Rendered, scopes};
 use super::{Object, Source, images, is_namespaced, lint, normal, patch, read, substitute, wave};
 use crate::config::{Config, Substitution};
 use crate::error::{Error, Result};
@@ -247,16 +247,6 @@ fn config_map(config: &Config, objects: &mut Vec<Object>, findings: &mut Vec<Str
     });
     let file = read::shown(&config.file);
     objects.push(Object { value, source: Source { file, document: 1, line: 0 } });
-}
-
-/// Scopes of the kinds that the manifests themselves define.
-fn scopes(objects: &[Object]) -> BTreeMap<(String, String), bool> {
-    let of = |object: &Object| {
-        let spec = &object.value["spec"];
-        let name = (spec["group"].as_str()?.to_owned(), spec["names"]["kind"].as_str()?.to_owned());
-        Some((name, spec["scope"] == "Namespaced"))
-    };
-    objects.iter().filter(|object| object.kind() == "CustomResourceDefinition").filter_map(of).collect()
 }
 
 /// The mirror's reference for `image`, when the configuration names one.

@@ -45,9 +45,12 @@ impl Rendered {
     /// Puts objects whose kind only the cluster knows into `namespace` when they name none and need one; then names
     /// Jobs after their content.
     pub fn complete(&mut self, namespace: &str, namespaced: impl Fn(&ObjectKey) -> Option<bool>) {
+        let own_kinds = scopes(&self.objects);
         for object in &mut self.objects {
             let key = object.key();
-            if key.namespace.is_none() && is_namespaced(&key).or_else(|| namespaced(&key)) == Some(true) {
+            let own = own_kinds.get(&(key.group().to_owned(), key.kind.clone())).copied();
+            let known = is_namespaced(&key).or(own).or_else(|| namespaced(&key));
+            if key.namespace.is_none() && known == Some(true) {
                 object.value["metadata"]["namespace"] = json!(namespace);
             }
             if object.kind() == "Job" {
@@ -60,13 +63,16 @@ impl Rendered {
         }
     }
 
-    /// Whether an object lies in a namespace that only the cluster could tell: neither the manifest names one nor is
-    /// its kind known here.
+    /// The objects of which only the cluster knows whether they lie in a namespace: the manifest names none, and neither
+    /// is the kind known here nor defined among the objects.
     pub fn of_unknown_scope(&self) -> Vec<ObjectKey> {
-        self.keys().into_iter().filter(|key| key.namespace.is_none() && is_namespaced(key).is_none()).collect()
+        let own_kinds = scopes(&self.objects);
+        let own = |key: &ObjectKey| own_kinds.contains_key(&(key.group().to_owned(), key.kind.clone()));
+        let unknown = |key: &ObjectKey| key.namespace.is_none() && is_namespaced(key).is_none() && !own(key);
+        self.keys().into_iter().filter(unknown).collect()
     }
 
-    /// Replicas that an autoscaler sets are not sent.
+    /// Replicas that an autoscaler sets are not sent; one that does not exist yet begins with the least that it allows.
     fn leave_scaled_replicas(&mut self) {
         let scaled: Vec<bool> = self.objects.iter().map(|o| self.minimum_replicas(&o.key()).is_some()).collect();
         for (object, _) in self.objects.iter_mut().zip(scaled).filter(|(_, scaled)| *scaled) {
@@ -119,6 +125,16 @@ impl Rendered {
         let scaler = self.objects.iter().find(scales)?;
         Some(scaler.value["spec"]["minReplicas"].as_i64().unwrap_or(1))
     }
+}
+
+/// Scopes of the kinds that the manifests themselves define.
+pub(super) fn scopes(objects: &[Object]) -> BTreeMap<(String, String), bool> {
+    let of = |object: &Object| {
+        let spec = &object.value["spec"];
+        let name = (spec["group"].as_str()?.to_owned(), spec["names"]["kind"].as_str()?.to_owned());
+        Some((name, spec["scope"] == "Namespaced"))
+    };
+    objects.iter().filter(|object| object.kind() == "CustomResourceDefinition").filter_map(of).collect()
 }
 
 /// A Job's template cannot change, so another content is another Job: its name ends in the hash of what it is.

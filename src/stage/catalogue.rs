@@ -110,9 +110,7 @@ impl<'a> Catalogue<'a> {
         for name in needed {
             match self.current(self.service(name), &release).await? {
                 Some((_, image)) => drop(images.insert(name.clone(), image)),
-                None => {
-                    missing.push(format!("{name}: {} has nothing for {}", self.service(name).repository, release.tag));
-                }
+                None => missing.push(self.nothing(name, &release).await?),
             }
         }
         if missing.is_empty() {
@@ -122,6 +120,19 @@ impl<'a> Catalogue<'a> {
             .details(missing)
             .hint("name another release with --tag, or the images with --digest SERVICE=sha256:…")
             .hint("or build them: hdeploy all"))
+    }
+
+    /// What is missing, and why the tag may not be the one that was expected.
+    async fn nothing(self, name: &ServiceName, release: &Release) -> Result<String> {
+        let service = self.service(name);
+        let named = match service.build.as_ref().filter(|build| build.context.is_dir()) {
+            Some(build) => Some(naming_of(service, build, release).await?.0),
+            None => None,
+        };
+        let tag = named.as_ref().map_or(&release.tag, |naming| &naming.tag);
+        let because = named.as_ref().and_then(|naming| naming.because.as_ref());
+        let because = because.map(|because| format!(": {because}")).unwrap_or_default();
+        Ok(format!("{name}: {} has nothing for {tag}{because}", service.repository))
     }
 
     async fn find_release(self, repository: &Repository, release: &Tag) -> Result<Result<Taken, String>> {

@@ -1,6 +1,9 @@
 //! Objects on standard output, for people and for programs.
 
+use std::io::{self, Write as _};
+
 use super::output;
+use crate::error::{Error, Result};
 use crate::manifest::{Object, write};
 use crate::redact::Redactor;
 
@@ -14,12 +17,23 @@ pub enum Format {
 }
 
 /// Prints `objects` in their order. With a `redactor` the values of Secrets are masked, and it says so.
-pub fn print_objects(objects: &[Object], format: Format, redactor: Option<&Redactor>) {
+///
+/// # Errors
+/// When standard output takes no more, for example on a full disk. A reader that is gone is none.
+pub fn print_objects(objects: &[Object], format: Format, redactor: Option<&Redactor>) -> Result<()> {
     let shown = redactor.map_or_else(|| objects.to_vec(), |redactor| masked(objects, redactor));
-    output::stdout().line(text(&shown, format).trim_end());
+    let text = format!("{}\n", text(&shown, format).trim_end());
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(Error::refused("standard output did not take all objects").because(error));
+        }
+        _ => {}
+    }
     if shown != objects {
         output::stderr().line("values are masked; --show-secrets shows them");
     }
+    Ok(())
 }
 
 fn masked(objects: &[Object], redactor: &Redactor) -> Vec<Object> {
