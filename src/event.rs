@@ -15,7 +15,7 @@ use crate::manifest;
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName, Tag};
 use crate::redact::Redactor;
 
-/// The parts of a deploy, in the order in which they start. Build, push and draft overlap.
+/// The parts of a deploy, in the order in which they start. Images are pushed while others are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
