@@ -122,11 +122,11 @@ pub async fn send(
 ) -> Result<cluster::AppliedObject, ApplyError> {
     let minimum = rendered.minimum_replicas(&changed.object.key()).filter(|_| changed.live.is_none());
     match minimum {
-        None => context.cluster.apply(&changed.object.value, options).await,
+        None => context.cluster.apply_over(changed.live.as_ref(), &changed.object.value, options).await,
         Some(minimum) => {
             let mut value = changed.object.value.clone();
             value["spec"]["replicas"] = json!(minimum);
-            context.cluster.apply(&value, options).await
+            context.cluster.apply_over(None, &value, options).await
         }
     }
 }

@@ -56,10 +56,9 @@ func main() {
 	objects := flag.String("objects", "", "a List as JSON")
 	concurrency := flag.Int("concurrency", 8, "requests under way at once")
 	dryRuns := flag.Int("dry-runs", 0, "how often everything is sent as a dry run before")
-	http1 := flag.Bool("http1", false, "a connection for each request under way, in place of one for all")
 	flag.Parse()
 
-	client, server, err := connect(*config, *http1, *concurrency)
+	client, server, err := connect(*config)
 	stop(err)
 	requests, err := read(*objects, server)
 	stop(err)
@@ -69,7 +68,7 @@ func main() {
 	stop(send(client, requests, *concurrency, ""))
 }
 
-func connect(file string, http1 bool, concurrency int) (*http.Client, string, error) {
+func connect(file string) (*http.Client, string, error) {
 	var config kubeconfig
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -89,9 +88,8 @@ func connect(file string, http1 bool, concurrency int) (*http.Client, string, er
 		return nil, "", err
 	}
 	transport := &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificate}},
-		ForceAttemptHTTP2:   !http1,
-		MaxIdleConnsPerHost: concurrency,
+		TLSClientConfig:   &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificate}},
+		ForceAttemptHTTP2: true,
 	}
 	return &http.Client{Transport: transport}, cluster.Server, nil
 }

@@ -1,5 +1,5 @@
 # Programs that are compiled from Go modules, kept in the cache under a hash of what went into them.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 compile_all() {
   KAPP=$(compile kapp carvel.dev/kapp/cmd/kapp)

@@ -1,5 +1,5 @@
 # A thousand objects without pods, each side's in a namespace of its own that is new in every round.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2153
 
 OBJECTS_SIDES=(hdeploy bare writes kubectl tuned helm)
 OBJECTS=1000

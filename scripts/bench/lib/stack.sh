@@ -1,5 +1,5 @@
 # The reference stack, three times: hdeploy's, the old script's and kapp's, each in a namespace of its own.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2153,SC2016
 
 STACK_SIDES=(hdeploy script kapp)
 
@@ -15,8 +15,7 @@ stack_prepare() {
     tail -n 30 "$WORK/out/all" >&2
     fail "the stack does not deploy"
   }
-  (cd "$WORK/product" && "$HDEPLOY" render --config deploy-k3s/sandbox.yaml --output json --show-secrets) \
-    > "$WORK/rendered.json" 2> "$WORK/out/render"
+  hdeploy render --output json --show-secrets > "$WORK/rendered.json" 2> "$WORK/out/render"
   stack_script
   say "  03-deploy.sh"
   stack_run_script > "$WORK/out/script-full" 2>&1 || {
@@ -73,15 +72,23 @@ repository_of() {
     git -C "$to" -c user.name=bench -c user.email=bench@example.test commit -q -m "As in the checkout"
 }
 
-# hdeploy VERB...: in the product's folder.
-hdeploy() { (cd "$WORK/product" && "$HDEPLOY" "$@" --config deploy-k3s/sandbox.yaml); }
+# hdeploy VERB...: of the product.
+hdeploy() { "$HDEPLOY" "$@" --config "$WORK/product/deploy-k3s/sandbox.yaml"; }
 
 # objects_of NAMESPACE FILTER: the rendered objects that the filter leaves, for another namespace and without hdeploy's own note.
 objects_of() {
   jq -r --arg from "$NAME-hdeploy" --arg to "$1" \
     ".items[] | $2 | del(.metadata.annotations.\"hdeploy.dev/applied\") |
       if .metadata.annotations == {} then del(.metadata.annotations) else . end |
-      walk(if type == \"string\" then gsub(\$from; \$to) else . end) | \"---\", tojson" "$WORK/rendered.json"
+      walk(if type == \"string\" then gsub(\$from; \$to) else . end) | \"---\", tojson" "${3:-$WORK/rendered.json}"
+}
+
+# The rendered objects as they are in the manifests: nothing is published under the hash of its content.
+unpublished() {
+  jq '(.items | map(select(.metadata.labels["hdeploy.dev/published"])) |
+      map({(.metadata.name): .metadata.labels["hdeploy.dev/published"]}) | add // {}) as $originals |
+    .items |= map(select(.metadata.labels["hdeploy.dev/published"] | not)) |
+    walk(if type == "string" then $originals[.] // . else . end)' "$WORK/rendered.json"
 }
 
 # The same objects as the script wants them: a folder for each part, with placeholders.
@@ -92,8 +99,9 @@ stack_script() {
   cp -r "$WORK/product/." "$project/"
   rm -rf "$manifests"
   mkdir -p "$manifests"/{redis,ingress,api,worker,admin,web,observability} "$project/deploy-k3s/build-args"
+  unpublished > "$WORK/unpublished.json"
   part() { # FILE FILTER
-    objects_of "$namespace" "$2" |
+    objects_of "$namespace" "$2" "$WORK/unpublished.json" |
       sed -E "s#(/admin/benched-)([a-z]+)@sha256:[0-9a-f]{64}#\1script-\2:IMAGE_TAG#g" > "$manifests/$1"
   }
   named() { printf 'select(.metadata.labels["app.kubernetes.io/name"] == "%s" and (.kind | IN(%s)))' "$1" "$2"; }
@@ -131,7 +139,7 @@ registry:
 config:
 Y
   jq -r '.items[] | select(.kind == "ConfigMap" and .metadata.name == "honeydue-config") | .data | to_entries[] |
-    "  \(.key): \(.value)"' "$WORK/rendered.json"
+    "  \(.key): \(.value)"' "$WORK/unpublished.json"
 }
 
 # stack_run_script [COMMAND...]: the script, behind a command that times it.
@@ -183,9 +191,7 @@ stack_measure() {
 }
 
 stack_timed_hdeploy() { # SAMPLES ARGUMENT...
-  cd "$WORK/product"
-  timed "$1" "$HDEPLOY" "${@:2}" --config deploy-k3s/sandbox.yaml
-  cd "$ROOT"
+  timed "$1" "$HDEPLOY" "${@:2}" --config "$WORK/product/deploy-k3s/sandbox.yaml"
 }
 
 stack_figures() {
