@@ -2,6 +2,7 @@
 
 pub mod draft;
 pub mod images;
+mod json;
 mod lint;
 pub mod needs;
 mod normal;

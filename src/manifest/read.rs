@@ -27,8 +27,11 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Object>> {
     let mut objects = Vec::new();
     let mut findings = Vec::new();
     for file in &files {
-        let text = text(file)?;
-        read_text(&shown(file), &text, &mut objects, &mut findings);
+        let (bytes, file) = (bytes(file)?, shown(file));
+        match str::from_utf8(&bytes) {
+            Ok(text) => read_text(&file, text, &mut objects, &mut findings),
+            Err(error) => findings.push(not_utf_8(&file, &bytes[..error.valid_up_to()])),
+        }
     }
     twice(&objects, &mut findings);
     match (findings.is_empty(), objects.is_empty()) {
@@ -41,7 +44,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Object>> {
     }
 }
 
-fn text(file: &Path) -> Result<String> {
+fn bytes(file: &Path) -> Result<Vec<u8>> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         Error::refused(format!("{} cannot be read", shown(file).display())).because(error)
     };
@@ -49,7 +52,12 @@ fn text(file: &Path) -> Result<String> {
     if size > LARGEST {
         return Err(failed(format!("it is larger than {} MiB", LARGEST >> 20).into()));
     }
-    fs::read_to_string(file).map_err(|error| failed(error.into()))
+    fs::read(file).map_err(|error| failed(error.into()))
+}
+
+fn not_utf_8(file: &Path, ahead: &[u8]) -> String {
+    let line = ahead.split(|byte| *byte == b'\n').count();
+    format!("{}:{line}: this line is not UTF-8", file.display())
 }
 
 fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -101,25 +109,48 @@ fn finding(file: &Path, text: &str, document: usize, wrong: &Wrong) -> String {
         );
     }
     let line = text.lines().nth(wrong.line.saturating_sub(1)).unwrap_or_default();
+    let line = line.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
     format!("{place} (document {document}): {}\n  {:>4} | {line}", wrong.message, wrong.line)
 }
 
-/// Takes an object, or those of a list.
-fn take(value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
-    let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && value["items"].is_array();
-    if is_list {
-        if let Value::Object(mut list) = value
-            && let Some(Value::Array(items)) = list.remove("items")
-        {
+/// Takes an object, or those of a list. Whatever has items is a list to kubectl.
+fn take(mut value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
+    let Some(items) = value.as_object_mut().and_then(|map| map.remove("items")) else {
+        return take_one(value, source, objects, findings);
+    };
+    let mut wrong = |why: &str| findings.push(format!("{source} (document {}): {why}", source.document));
+    let Some(of) = value["kind"].as_str().and_then(|kind| kind.strip_suffix("List")) else {
+        return wrong("it has items but is no list by its kind; kubectl would drop everything but the items");
+    };
+    match items {
+        Value::Array(items) if items.iter().any(|item| item.get("items").is_some()) => wrong("it is a list of lists"),
+        Value::Array(items) => {
             for item in items {
-                take(item, source, objects, findings);
+                take_one(typed(item, of, &value["apiVersion"]), source, objects, findings);
             }
         }
-        return;
+        Value::Null => {}
+        _ => wrong("its items are no list"),
     }
-    match identity(&value) {
+}
+
+/// An item of a list of one kind need not say what it is.
+fn typed(mut item: Value, kind: &str, api_version: &Value) -> Value {
+    if let Some(map) = item.as_object_mut()
+        && !kind.is_empty()
+        && !map.contains_key("kind")
+        && !map.contains_key("apiVersion")
+    {
+        map.insert("apiVersion".into(), api_version.clone());
+        map.insert("kind".into(), kind.into());
+    }
+    item
+}
+
+fn take_one(value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
+    match identity(&value).and_then(|()| metadata(&value)) {
         Ok(()) => objects.push(Object { value, source: source.clone() }),
-        Err(missing) => findings.push(format!("{source} (document {}): {missing}", source.document)),
+        Err(wrong) => findings.push(format!("{source} (document {}): {wrong}", source.document)),
     }
 }
 
@@ -144,8 +175,28 @@ fn identity(value: &Value) -> Result<(), String> {
     match name {
         Some(Value::String(name)) if !name.is_empty() => Ok(()),
         Some(Value::String(_)) | None => Err(format!("this {} has no metadata.name", value["kind"])),
-        Some(other) => Err(format!("metadata.name is {other}, not a text: put it into quotes")),
+        Some(other) => Err(no_text("name", other)),
     }
+}
+
+/// What kubectl refuses because of its type.
+fn metadata(value: &Value) -> Result<(), String> {
+    let is_text = |value: &Value| value.is_string() || value.is_null();
+    let metadata = &value["metadata"];
+    if !is_text(&metadata["namespace"]) {
+        return Err(no_text("namespace", &metadata["namespace"]));
+    }
+    for field in ["labels", "annotations"] {
+        let mut entries = metadata[field].as_object().into_iter().flatten();
+        if let Some((key, value)) = entries.find(|(_, value)| !is_text(value)) {
+            return Err(no_text(&format!("{field}.{key}"), value));
+        }
+    }
+    Ok(())
+}
+
+fn no_text(field: &str, value: &Value) -> String {
+    format!("metadata.{field} is {value}, not a text: put it into quotes")
 }
 
 fn twice(objects: &[Object], findings: &mut Vec<String>) {

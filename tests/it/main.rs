@@ -6,6 +6,7 @@ mod architecture;
 mod cli;
 mod deploy;
 mod images;
+mod reading;
 mod refusals;
 mod registries;
 mod stack;
