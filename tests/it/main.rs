@@ -5,6 +5,7 @@
 mod architecture;
 mod cli;
 mod deploy;
+mod golden;
 mod images;
 mod reading;
 mod refusals;
