@@ -209,39 +209,4 @@ fn twice(objects: &[Object], findings: &mut Vec<String>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(text: &str) -> (Vec<Object>, Vec<String>) {
-        let (mut objects, mut findings) = (Vec::new(), Vec::new());
-        read_text(Path::new("a.yaml"), text, &mut objects, &mut findings);
-        twice(&objects, &mut findings);
-        (objects, findings)
-    }
-
-    const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: api}\n";
-
-    #[test]
-    fn a_line_of_a_file_with_a_secret_is_not_shown() {
-        let (_, findings) = of("kind: Secret\nstringData:\n  a: made-up-value\n  a: made-up-value\n");
-        assert!(findings[0].starts_with("a.yaml:4:3") && !findings[0].contains("made-up"), "{findings:?}");
-    }
-
-    #[test]
-    fn lists_are_taken_apart() {
-        let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}", SERVICE.replace('\n', "\n  "));
-        let (objects, findings) = of(&list);
-        assert_eq!((objects.len(), findings.len()), (1, 0), "{findings:?}");
-        assert_eq!(objects[0].name(), "api");
-    }
-
-    #[test]
-    fn everything_that_is_wrong_is_told_at_once_with_its_place() {
-        let text = format!("{SERVICE}---\na: [\n---\nkind: Service\n---\n{SERVICE}---\n- 1\n");
-        let (objects, findings) = of(&text);
-        assert_eq!(objects.len(), 2);
-        assert_eq!(findings.len(), 4, "{findings:#?}");
-        assert!(findings.iter().any(|f| f.starts_with("a.yaml:7 ") && f.contains("no apiVersion")), "{findings:#?}");
-        assert!(findings.iter().any(|f| f.contains("stands in a.yaml:1 already")), "{findings:#?}");
-    }
-}
+mod tests;
