@@ -60,6 +60,7 @@ impl Product {
         ] {
             product.write(path, text);
         }
+        std::fs::write(product.0.path().join("deploy-k3s/latin"), b"\xe9").unwrap();
         product
     }
 
@@ -209,10 +210,43 @@ fn every_finding_has_its_own_words() {
         ("format: int", "format: integer", "unknown format \"integer\", did you mean \"int\"?"),
         ("context: shop\n", "context: shop\ncontext: b\n", "the key \"context\" stands here again; first in line 2"),
         ("namespace: shop\n", "namespace: [shop\n", "no YAML: "),
+        ("namespace: shop\n", "namespace: ''\n", "1:12: namespace is empty"),
+        ("[kube-system]", "[Kube]", "14:21: \"Kube\" is not a namespace"),
+        ("[kube-system]", "kube-system", "allowedNamespaces is a list; this is a text"),
+        ("registry:\n", "registry: [a]\nregistri:\n", "registry is a map; this is a list"),
+        ("  owner: team\n", "  owner: team\n  plainHttp: maybe\n", "registry.plainHttp is true or false"),
+        ("  owner: team\n", "  owner: team\n  ca: no.pem\n", "6:7: the file deploy-k3s/no.pem does not exist"),
+        ("  password: {file: registry-password}\n", "", "6:13: registry.username needs registry.password beside it"),
+        ("services:\n", "services: {}\nother:\n", "services names at least one service"),
+        ("{RELEASE: 1.10,", "{<<: text, RELEASE: 1.10,", "<< takes a map or a list of maps"),
+        ("{LEVEL: info", "{.: info", "\".\" is not a key of a ConfigMap"),
+        ("{LEVEL: info", "{..a: info", "\"..a\" is not a key of a ConfigMap"),
+        ("envFile: settings.env\n", "envFile: [a]\n", "configMap.envFile is a path; this is a list"),
+        ("OTHER_HERE:", "'':", "a placeholder is a text to look for; this one is empty"),
+        ("images: {cache: ", "images: {'cache:1': ", "\"cache:1\" is a repository: without tag and digest"),
+        ("images: {cache: ", "images: {Cache: ", "\"Cache\" is not an image reference"),
+        ("merge: {spec:", "merge: [a]\n    x: {spec:", "patch.merge is a map; this is a list"),
+        ("timeout: 1800", "timeout: 0", "settle.timeout is a whole number of seconds"),
+        ("timeout: 1800", "timeout: 86401", "settle.timeout is a whole number of seconds"),
+        ("[replace-this]", "[[a]]", "placeholders is a list of texts"),
+        ("{value: PORT, format: int}", "{format: int}", "a check has either allOrNone, value or file"),
+        ("{value: PORT,", "{file: no.pem,", "the file deploy-k3s/no.pem does not exist"),
+        ("{value: PORT,", "{file: settings.env,", "deploy-k3s/settings.env is no int"),
+        ("{value: PORT,", "{file: manifests,", "cannot read deploy-k3s/manifests"),
+        ("{value: PORT,", "{file: latin,", "the file deploy-k3s/latin is not UTF-8"),
+        ("namespace: shop\n", "extends: [a]\nnamespace: shop\n", "1:10: extends names a file; this is a list"),
     ] {
         let findings = changed(from, to);
         assert!(findings.iter().any(|line| line.contains(finding)), "{to:?}: {findings:#?}");
     }
+}
+
+#[test]
+fn a_key_of_a_config_map_has_room_for_253_letters() {
+    let findings = |length| changed("{LEVEL: info", &format!("{{{}: info", "a".repeat(length)));
+    assert!(findings(254)[0].contains("is not a key of a ConfigMap"));
+    let longest = Product::good().replace("{LEVEL: info", &format!("{{{}: info", "a".repeat(253)));
+    assert!(Product::new().load(&longest).0.is_ok());
 }
 
 #[test]

@@ -329,6 +329,12 @@ mod tests {
         assert!(root.is_none() && findings[0].contains("larger or deeper"), "{findings:?}");
     }
 
+    #[test]
+    fn depths_that_no_configuration_has_are_stopped() {
+        let (root, findings) = read(&format!("a: {}x{}\n", "[".repeat(70), "]".repeat(70)));
+        assert!(root.is_none() && findings[0].contains("larger or deeper"), "{findings:?}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]

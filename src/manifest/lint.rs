@@ -130,6 +130,38 @@ mod tests {
     }
 
     #[test]
+    fn every_list_that_the_api_server_merges_is_looked_through() {
+        for (list, place) in [
+            (json!({"volumes": [{"name": "v"}, {"name": "v"}]}), "volumes: v"),
+            (json!({"containers": [{"name": "c"}, {"name": "c"}]}), "containers: c"),
+            (json!({"initContainers": [{"name": "i"}, {"name": "i"}]}), "initContainers: i"),
+            (
+                json!({"containers": [{"name": "c", "volumeMounts": [{"mountPath": "/m"}, {"mountPath": "/m"}]}]}),
+                "containers[c].volumeMounts: /m",
+            ),
+            (
+                json!({"initContainers": [{"name": "i", "volumeDevices": [{"devicePath": "/d"}, {"devicePath": "/d"}]}]}),
+                "initContainers[i].volumeDevices: /d",
+            ),
+        ] {
+            let mut spec = json!({"containers": []});
+            json_patch::merge(&mut spec, &list);
+            let findings = lint(&json!({"kind": "Pod", "spec": spec}), &[]);
+            assert_eq!(findings, [format!("{place} stands here twice, as entries 0 and 1")]);
+        }
+        let ports = json!([{"port": 53}, {"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]);
+        let findings = lint(&json!({"kind": "Service", "spec": {"ports": ports}}), &[]);
+        assert_eq!(findings, ["spec.ports: 53/TCP stands here twice, as entries 0 and 2"]);
+    }
+
+    #[test]
+    fn every_word_for_something_to_fill_in_is_known() {
+        for word in ["CHANGEME", "CHANGE_ME", "REPLACE_ME", "REPLACEME", "URL_PLACEHOLDER"] {
+            assert_eq!(lint(&json!({"a": format!("x/{word}/y")}), &[]), [format!("a: {word} was left in")]);
+        }
+    }
+
+    #[test]
     fn what_was_left_in_is_told_with_its_path() {
         let object =
             json!({"a": [{"b": "x TOKEN_PLACEHOLDER y"}], "c": "CHANGEME", "d": "EXCHANGEMENT", "e": "see HERE"});

@@ -88,6 +88,37 @@ mod tests {
     }
 
     #[test]
+    fn a_patch_cannot_make_another_object_of_its_own() {
+        let renamed =
+            patch("web", PatchOperation::Merge(json!({"metadata": {"name": "wab"}, "spec": {"replicas": 1}})));
+        let (spec, findings) = run(&[renamed]);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].contains("it changes what identifies the object"), "{findings:?}");
+        assert_eq!(spec, json!({"replicas": 3}));
+    }
+
+    #[test]
+    fn a_patch_hits_nothing_but_its_target() {
+        let merge = || PatchOperation::Merge(json!({"spec": {"replicas": 1}}));
+        let with = |change: &dyn Fn(&mut PatchTarget)| {
+            let mut patch = patch("web", merge());
+            change(&mut patch.target);
+            run(&[patch])
+        };
+        let miss = [
+            with(&|target| target.kind = "StatefulSet".into()),
+            with(&|target| target.name = "other".into()),
+            with(&|target| target.api_version = Some("apps/v2".into())),
+            with(&|target| target.namespace = Some("elsewhere".into())),
+        ];
+        for (spec, findings) in miss {
+            assert_eq!((spec, findings.len()), (json!({"replicas": 3}), 1));
+        }
+        let (spec, findings) = with(&|target| target.api_version = Some("apps/v1".into()));
+        assert_eq!((spec, findings.len()), (json!({"replicas": 1}), 0));
+    }
+
+    #[test]
     fn a_patch_that_matches_nothing_or_does_not_fit_is_refused() {
         let merge = || PatchOperation::Merge(json!({"spec": {}}));
         let json: json_patch::Patch =

@@ -413,6 +413,13 @@ mod tests {
     }
 
     #[test]
+    fn aliases_do_not_multiply_without_end() {
+        let text = format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(1001), "*a, ".repeat(1000));
+        let Some(Err(wrong)) = documents(&text).pop() else { panic!("it was read") };
+        assert_eq!((wrong.line, wrong.message.as_str()), (2, "the document holds more than 1000000 values"));
+    }
+
+    #[test]
     fn a_key_that_stands_twice_is_refused_with_both_lines() {
         let all = documents("x: 1\n---\na: 1\nb: 2\na: 3\n");
         let Some(Err(wrong)) = all.get(1) else { panic!("it was read") };

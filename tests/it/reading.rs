@@ -12,8 +12,10 @@ use hdeploy::manifest::read::read;
 use serde_json::{Deserializer, Value};
 
 /// Files of `tests/fixtures/nasty/stricter`, which kubectl reads and hdeploy refuses, and why it does.
-const STRICTER: [(&str, &str); 18] = [
+const STRICTER: [(&str, &str); 22] = [
+    ("binary-that-is-no-text.yaml", "kubectl puts another character in its place without a word"),
     ("content-behind-three-dots.yaml", "kubectl drops what follows the dots without a word"),
+    ("empty-name.yaml", "the API server refuses it"),
     ("generated-name.yaml", "each deploy would make another object"),
     ("half-a-character.json", "kubectl puts another character in its place without a word"),
     ("items-in-an-object.yaml", "kubectl drops the object around the items without a word"),
@@ -24,6 +26,7 @@ const STRICTER: [(&str, &str); 18] = [
     ("key-twice.yaml", "one of both is dropped without a word"),
     ("line-separator-in-a-comment.yaml", "it is a line break to kubectl alone, so that a comment ends there"),
     ("line-separator-in-quotes.yaml", "it is a line break to kubectl alone"),
+    ("list-as-spec.yaml", "the API server refuses it"),
     ("list-without-items.yaml", "the API server has no kind List"),
     ("name-twice.yaml", "one of both is dropped without a word"),
     ("next-line.yaml", "it is a line break to kubectl alone"),
@@ -31,6 +34,7 @@ const STRICTER: [(&str, &str); 18] = [
     ("no-name.yaml", "the API server refuses it"),
     ("not-utf-8.yaml", "kubectl puts another character in its place without a word"),
     ("object-twice.yaml", "the last one would win, in an order that nobody wrote down"),
+    ("paragraph-separator-in-quotes.yaml", "it is a line break to kubectl alone"),
 ];
 
 /// kubectl starts slowly, but not so many of it at once that the machine would suffer.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{ConfigMap, Registry, Service};
+use crate::config::{ConfigMap, Patch, PatchOperation, PatchTarget, Registry, Service};
 use crate::model::{Digest, Repository};
 use crate::redact::Secret;
 
@@ -126,4 +126,24 @@ fn the_configmap_of_the_configuration_is_an_object_like_any_other() {
     assert_eq!(draft.objects()[1].value["data"], json!({"A": "1"}));
     let same = object("a.yaml", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}}));
     assert!(Draft::new(&config, vec![same]).is_err());
+}
+
+#[test]
+fn patches_and_orders_that_name_nothing_are_told_at_once() {
+    let mut config = config();
+    let target = PatchTarget { api_version: None, kind: "Deployment".into(), name: "apy".into(), namespace: None };
+    let operation = PatchOperation::Merge(json!({}));
+    config.patches = vec![Patch { target, operation, origin: "config.yaml:4".into() }];
+    config.order = [("api".to_owned(), vec!["apx".to_owned()])].into();
+    let error = Draft::new(&config, vec![deployment("shop/api")]).expect_err("names of nothing");
+    assert_eq!(error.details.len(), 2, "{error:?}");
+    assert!(error.details[0].contains("no manifest holds Deployment apy"), "{error:?}");
+    assert!(error.details[1].contains("names apx"), "{error:?}");
+}
+
+#[test]
+fn a_service_whose_image_nothing_uses_is_told() {
+    let draft = Draft::new(&config(), vec![deployment("example.test/other:1")]).expect("a draft");
+    let warnings: Vec<String> = draft.warnings().iter().map(|w| format!("{}: {}", w.subject, w.message)).collect();
+    assert_eq!(warnings, ["api: no manifest uses the image shop/api"]);
 }

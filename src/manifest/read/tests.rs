@@ -56,3 +56,11 @@ fn what_kubectl_refuses_is_refused_with_file_document_and_line() {
 fn what_kubectl_reads_in_its_own_way_is_refused_with_file_document_and_line() {
     insta::assert_snapshot!(refusals("stricter"));
 }
+
+#[test]
+fn a_file_beyond_every_manifest_is_not_read() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    file.as_file().set_len(LARGEST + 1).expect("a large file");
+    let error = read(&[file.path().to_owned()]).expect_err("too large");
+    assert_eq!(error.causes(), ["it is larger than 32 MiB"]);
+}
