@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(crate) use source::shown;
+
 use crate::error::Result;
 use crate::model::{ImageRef, Repository, ServiceName};
 use crate::redact::{Redactor, Secret};

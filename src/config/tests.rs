@@ -138,6 +138,17 @@ fn patches_are_typed_and_their_references_followed() {
 }
 
 #[test]
+fn what_stands_in_patches_means_what_it_would_in_a_manifest() {
+    let values = "[2, 0400, 0o400, 1_000, 0x10, 1.5, 1.0, 1e3, yes, off, 2s, 12:30:45, '2', \"yes\", ~, 2020-01-01]";
+    let merge = Product::good().replace("{spec: {replicas: 2,", &format!("{{spec: {{replicas: {values},"));
+    let config = Product::new().load(&merge).0.unwrap();
+    let PatchOperation::Merge(merge) = &config.patches[0].operation else { panic!("a merge patch") };
+    let expected =
+        json!([2, 256, 256, 1000, 16, 1.5, 1, 1000, true, false, "2s", "12:30:45", "2", "yes", null, "2020-01-01"]);
+    assert_eq!(merge["spec"]["replicas"], expected);
+}
+
+#[test]
 fn a_substitution_without_value_is_no_error() {
     let config = Product::new().load(&Product::good()).0.unwrap();
     let [token, other] = config.substitutions.as_slice() else { panic!("two substitutions") };
@@ -206,6 +217,7 @@ fn every_finding_has_its_own_words() {
         ("images: {cache: ", "images: {b: 'c:1', cache: ", "\"c:1\" has no digest"),
         ("json: [{op: replace", "json: [{op: change", "no operation of RFC 6902"),
         ("    merge:", "    merges:", "a patch has either merge or json"),
+        ("replicas: 2", "replicas: .inf", "replicas: JSON knows neither infinity nor NaN"),
         ("timeout: 1800", "timeout: 10m", "settle.timeout is a whole number of seconds"),
         ("format: int", "format: integer", "unknown format \"integer\", did you mean \"int\"?"),
         ("context: shop\n", "context: shop\ncontext: b\n", "the key \"context\" stands here again; first in line 2"),

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::images::pod_specs;
+use super::substitute::decoded;
 use crate::model::ImageRef;
 
 /// Everything that is wrong in `object`, each as `path: why`.
@@ -14,7 +13,10 @@ pub fn lint(object: &Value, left_over: &[&str]) -> Vec<String> {
     let mut findings = Vec::new();
     placeholders(object, left_over, "", &mut findings);
     if object["kind"] == "Secret" {
-        placeholders(&decoded(&object["data"]), left_over, "data", &mut findings);
+        for (key, value) in object["data"].as_object().into_iter().flatten() {
+            let text = decoded(value).unwrap_or_default();
+            placeholders(&text.into(), left_over, &format!("data.{key}"), &mut findings);
+        }
     }
     for spec in pod_specs(object) {
         pod(spec, &mut findings);
@@ -57,13 +59,6 @@ fn twice(list: &Value, path: &str, keys: &[&str], findings: &mut Vec<String>) {
             findings.push(format!("{path}: {identity} stands here twice, as entries {first} and {index}"));
         }
     }
-}
-
-/// The data of a Secret as its author wrote it, as far as that is text.
-fn decoded(data: &Value) -> Value {
-    let text = |value: &Value| String::from_utf8(STANDARD.decode(value.as_str()?).ok()?).ok();
-    let entry = |(key, value): (&String, &Value)| Some((key.clone(), Value::from(text(value)?)));
-    Value::Object(data.as_object().into_iter().flatten().filter_map(entry).collect())
 }
 
 /// Texts that somebody meant to fill in.

@@ -9,7 +9,7 @@ mod normal;
 mod patch;
 pub mod read;
 pub mod rendered;
-mod scalar;
+pub(crate) mod scalar;
 mod substitute;
 pub mod wave;
 mod yaml;

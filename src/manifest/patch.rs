@@ -3,7 +3,7 @@
 use crate::config::{Patch, PatchOperation, PatchTarget};
 use crate::manifest::Object;
 use crate::model::ObjectKey;
-use crate::suggest::nearest;
+use crate::suggest::did_you_mean;
 
 /// Applies `patches` in order. One whose target lies in a file that was left out is left out with it.
 pub fn apply(objects: &mut [Object], left_out: &[Object], patches: &[Patch], findings: &mut Vec<String>) {
@@ -48,10 +48,7 @@ fn change(operation: &PatchOperation, object: &mut Object, key: &ObjectKey) -> R
 fn nothing(patch: &Patch, objects: &[Object]) -> String {
     let target = format!("{} {}", patch.target.kind, patch.target.name);
     let names: Vec<String> = objects.iter().map(|object| format!("{} {}", object.kind(), object.name())).collect();
-    match nearest(&target, names.iter().map(String::as_str)).first() {
-        Some(near) => format!("{}: no manifest holds {target}; did you mean {near}?", patch.origin),
-        None => format!("{}: no manifest holds {target}", patch.origin),
-    }
+    format!("{}: no manifest holds {target}{}", patch.origin, did_you_mean(&target, names.iter().map(String::as_str)))
 }
 
 #[cfg(test)]
@@ -131,6 +128,6 @@ mod tests {
             nameless,
         ]);
         assert_eq!(findings.len(), 3, "{findings:?}");
-        assert!(findings[0].contains("config.yaml:4") && findings[0].contains("did you mean Deployment web?"));
+        assert!(findings[0].contains("config.yaml:4") && findings[0].contains("did you mean \"Deployment web\"?"));
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::yaml::{self, Wrong};
 use super::{Object, Source};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::model::ObjectKey;
 
@@ -83,8 +84,7 @@ fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// `path` as a person at the working directory would write it.
 pub fn shown(path: &Path) -> PathBuf {
-    let here = env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).to_owned()
+    config::shown(path, &env::current_dir().unwrap_or_default())
 }
 
 fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, findings: &mut Vec<String>) {

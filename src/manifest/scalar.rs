@@ -46,6 +46,11 @@ pub(super) enum Scalar {
     Text(String),
 }
 
+/// What `text` without quotes means, as JSON.
+pub(crate) fn plain(text: &str) -> Result<Value, String> {
+    resolve(text, true, Tag::Absent)?.into_json()
+}
+
 /// The meaning of `text`. `plain` says that it stands without quotes.
 pub(super) fn resolve(text: &str, plain: bool, tag: Tag) -> Result<Scalar, String> {
     match tag {

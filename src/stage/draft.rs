@@ -9,7 +9,7 @@ use crate::plan::request::Request;
 use crate::release::belongs;
 use crate::stage::Context;
 use crate::stage::build::Images;
-use crate::suggest::nearest;
+use crate::suggest::did_you_mean;
 
 /// Reads and checks the manifests, and keeps what `request` asks for.
 pub fn read(context: &Context, request: &Request) -> Result<Draft> {
@@ -39,24 +39,17 @@ pub fn read(context: &Context, request: &Request) -> Result<Draft> {
 }
 
 fn known_services(context: &Context, request: &Request) -> Result<()> {
-    let services = &context.config.services;
+    let names: Vec<&str> = context.config.services.iter().map(|service| service.name.as_str()).collect();
     let unknown = |name: &&ServiceName| context.config.service(name).is_none();
     let details: Vec<String> = request
         .only
         .iter()
         .filter(unknown)
-        .map(|name| {
-            let near = nearest(name.as_str(), services.iter().map(|service| service.name.as_str()));
-            match near.first() {
-                Some(near) => format!("{name}: did you mean {near}?"),
-                None => name.to_string(),
-            }
-        })
+        .map(|name| format!("{name}{}", did_you_mean(name.as_str(), names.iter().copied())))
         .collect();
     if details.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
     Err(Error::refused("--only names services that the configuration does not have")
         .details(details)
         .hint(format!("the services are: {}", names.join(", "))))

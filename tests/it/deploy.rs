@@ -115,7 +115,7 @@ fn only_names_services_and_leaves_the_rest() {
     project.edit("product/www/index.html", "one", "two");
     project.commit("product");
 
-    project.hdeploy(&["all", "--only", "sitee"]).exits(4).says("did you mean site?");
+    project.hdeploy(&["all", "--only", "sitee"]).exits(4).says("did you mean \"site\"?");
     project.hdeploy(&["all", "--only", "site"]).exits(0).says("left as it is");
     assert_eq!(before.0, uids(&project, "api"));
     assert!(before.1.is_disjoint(&uids(&project, "site")));
