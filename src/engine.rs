@@ -1,12 +1,18 @@
 //! The story of a deploy, from top to bottom.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::error::Result;
-use crate::event::{Applied, Event, Stage, Target};
-use crate::manifest::{Rendered, WaveKind};
+use crate::event::{Applied, Event, Events, Stage, Target};
+use crate::manifest::{Object, Rendered, Wave, WaveKind};
+use crate::model::{Digest, PinnedImage, ServiceName, Tag};
+use crate::plan::changes::Changes;
 use crate::plan::request::Request;
-use crate::stage::apply::AppliedObject;
+use crate::stage::apply::{AppliedObject, Rollout};
+use crate::stage::catalogue::{Catalogue, Release};
+use crate::stage::settle::Watches;
 use crate::stage::{self, Context};
 
 /// How long the API server may take to serve a kind whose definition it has accepted.
@@ -20,11 +26,10 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     let mut run = Run::start(context);
 
     run.begin(Stage::Preflight);
-    let draft = stage::draft::read(context, request)?;
-    let release = stage::survey::release(context, request).await?;
+    let draft = stage::draft::read(&context.config, &context.events, request)?;
+    let release = Release::name(&context.config, request).await?;
     context.events.send(Event::RunStarted { target: target(context), release: release.tag.to_string() });
-    let survey = stage::survey::survey(context, request, &draft, release).await?;
-    let daemon = stage::preflight::check(context, request, &survey, &draft).await?;
+    let (survey, daemon) = stage::preflight::check(context, request, &draft, release).await?;
     run.end(Stage::Preflight);
 
     run.begin(Stage::Build);
@@ -33,38 +38,142 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
 
     run.begin(Stage::Pin);
     let rendered = stage::draft::pin(context, draft, &images).await?;
-    stage::preflight::dry_run(context, request, &rendered).await?;
+    let (changes, unfinished) = tokio::try_join!(
+        stage::changes::against_live(context, &rendered),
+        context.cluster.has_journal(&context.config.namespace)
+    )?;
     run.end(Stage::Pin);
 
     run.begin(Stage::Apply);
-    roll_out(context, request, &rendered, &mut run).await?;
+    if changes.is_empty() && !unfinished {
+        judge(context, &changes, &mut run).await?;
+    } else {
+        locked(context, request, &survey.release.tag, &rendered, &mut run).await?;
+    }
     run.end(Stage::Apply);
 
     run.finish(survey.release.tag.to_string(), images);
     Ok(())
 }
 
+/// Puts back what a deploy changed that did not come to its end, and waits until it runs.
+///
+/// # Errors
+/// When another deploy holds the lock, or something could not be put back.
+pub async fn recover(context: &Context) -> Result<()> {
+    let namespace = &context.config.namespace;
+    context.cluster.check().await?;
+    if !context.cluster.has_journal(namespace).await? {
+        context.events.note(namespace.clone(), "nothing to recover: the last deploy came to its end");
+        return Ok(());
+    }
+    stage::journal::under_lock(context, "recover", async |lease| {
+        let restored = stage::journal::unfinished(context, lease).await?.unwrap_or_default();
+        stage::settle::settle(context, &mut Watches::new(context), &restored).await
+    })
+    .await
+}
+
+/// Nothing is to be written: what runs is judged.
+async fn judge(context: &Context, changes: &Changes, run: &mut Run<'_>) -> Result<()> {
+    for changed in changes.objects() {
+        run.count(Applied::Unchanged);
+        if changed.object.kind() == "Job" {
+            stage::gate::has_run(context, &changed.object.key());
+        }
+    }
+    let live = changes.objects().filter_map(|changed| changed.live.as_ref());
+    stage::settle::settle(context, &mut Watches::new(context), live).await
+}
+
+/// Under the lock: puts back what an earlier deploy left half-done, looks again at what changes, writes down how it was,
+/// and rolls out. The lock is let go whatever comes of it.
+async fn locked(
+    context: &Context,
+    request: &Request,
+    release: &Tag,
+    rendered: &Rendered,
+    run: &mut Run<'_>,
+) -> Result<()> {
+    stage::apply::namespace(context, rendered).await?;
+    stage::journal::under_lock(context, &format!("release {release}"), async |lease| {
+        stage::journal::unfinished(context, lease).await?;
+        let mut changes = stage::changes::against_live(context, rendered).await?;
+        stage::changes::take_over(context, lease, &mut changes).await?;
+        let after = stage::preflight::dry_run(context, request, rendered, &changes).await?;
+        let waves = rendered.waves(&context.config.order)?;
+        let journal = stage::journal::open(context, lease, release, &changes.in_order(&waves), &after).await?;
+        let rollout = Rollout { rendered, changes: &changes, journal };
+        let outcome = roll_out(context, request, &rollout, &waves, run).await;
+        // What stands stands: without this the next deploy would put it back.
+        let closed = rollout.journal.close(context).await;
+        outcome.and(closed)?;
+        stage::collect::unused_copies(context, lease, rendered).await;
+        Ok(())
+    })
+    .await
+}
+
+/// The objects that a deploy would send, in that order, found out without a daemon and without a cluster. Images whose
+/// digests are not `given` are those that the registry has.
+///
+/// # Errors
+/// When the manifests are wrong, or the registry lacks an image.
+pub async fn render(
+    config: &Config,
+    events: &Events,
+    catalogue: Catalogue<'_>,
+    request: &Request,
+    given: &BTreeMap<ServiceName, Digest>,
+) -> Result<Vec<Object>> {
+    stage::draft::known_services(config, given.keys())?;
+    let draft = stage::draft::read(config, events, request)?;
+    let (named, asked): (BTreeSet<_>, BTreeSet<_>) =
+        draft.references().into_keys().partition(|service| given.contains_key(service));
+    let mut images = catalogue.images(request, &asked).await?;
+    for service in named {
+        let (repository, digest) = (catalogue.service(&service).repository.clone(), given[&service].clone());
+        images.insert(service, PinnedImage { repository, digest });
+    }
+
+    let mut rendered = draft.pin(&images)?;
+    for key in rendered.of_unknown_scope() {
+        events.warn(
+            key.to_string(),
+            "names no namespace, and only the cluster knows whether its kind has one: taken as if it has",
+        );
+    }
+    rendered.complete(&config.namespace, |_| Some(true));
+    Ok(rendered.waves(&config.order)?.into_iter().flat_map(|wave| wave.objects).collect())
+}
+
 /// Applies wave after wave; each is settled before the next begins.
-async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run: &mut Run<'_>) -> Result<()> {
-    let mut watches = stage::settle::Watches::new(context);
-    for wave in rendered.waves(&context.config.order)? {
+async fn roll_out(
+    context: &Context,
+    request: &Request,
+    rollout: &Rollout<'_>,
+    waves: &[Wave],
+    run: &mut Run<'_>,
+) -> Result<()> {
+    let mut watches = Watches::new(context);
+    for wave in waves {
         if wave.kind == WaveKind::Gate {
             for job in &wave.objects {
-                let outcome = stage::gate::run(context, &mut watches, job).await?;
+                let outcome = stage::gate::run(context, rollout, &mut watches, job).await?;
                 run.count(outcome);
             }
             continue;
         }
 
-        let applied = stage::apply::wave(context, request, rendered, &wave).await?;
+        let applied = stage::apply::wave(context, request, rollout, wave).await?;
         for object in &applied {
             run.count(object.outcome);
-            tell_readers(context, rendered, object);
+            tell_readers(context, rollout.rendered, object);
         }
         if wave.kind == WaveKind::CustomResourceDefinitions {
-            context.cluster.wait_for_kinds(&rendered.keys(), KINDS_PATIENCE).await?;
+            context.cluster.wait_for_kinds(&rollout.rendered.keys(), KINDS_PATIENCE).await?;
         }
-        stage::settle::settle(context, &mut watches, &applied).await?;
+        stage::settle::settle(context, &mut watches, applied.iter().map(|object| &object.value)).await?;
     }
     Ok(())
 }

@@ -259,7 +259,7 @@ pub fn is_repository_path(text: &str) -> bool {
 }
 
 /// What identifies an object in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey {
     /// `group/version` or `version`.
     pub api_version: String,
@@ -302,6 +302,7 @@ impl fmt::Display for ObjectKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
 
     fn image(text: &str) -> ImageRef {
         text.parse().expect(text)
@@ -353,5 +354,27 @@ mod tests {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").as_str(), empty);
         assert_eq!(Digest::of(b"").short(), "e3b0c44298fc");
+    }
+
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let samples = [
+            "redis:7-alpine".to_owned(),
+            format!("127.0.0.1:3300/admin/api:T1@{digest}"),
+            digest,
+            "a".repeat(300),
+            "a/".repeat(200),
+        ];
+        fuzz::reader(module_path!(), &samples, &[":", "@", "/", "sha256:", "localhost/", "[::1]:80/"], |input| {
+            let text = String::from_utf8_lossy(input);
+            if let Ok(image) = text.parse::<ImageRef>() {
+                assert_eq!(image.to_string(), text);
+                assert_eq!(image.to_string().parse(), Ok(image));
+            }
+            let digest = text.parse::<Digest>().map(|digest| digest.short().len());
+            assert!(digest.is_err() || digest == Ok(12));
+            let _ = (text.parse::<Tag>().is_ok(), text.parse::<ServiceName>().is_ok(), is_dns_subdomain(&text));
+        });
     }
 }

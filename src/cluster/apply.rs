@@ -11,7 +11,7 @@ use super::client::Cluster;
 use super::delete::finalizers;
 use super::discovery::Resource;
 use super::refusal::{ApplyError, Refusal};
-use super::request::{Answer, Failure};
+use super::request::{Answer, Failure, post};
 use crate::event::Applied;
 use crate::model::ObjectKey;
 
@@ -63,6 +63,17 @@ impl Cluster {
         let value: Value = answer.json().map_err(failed)?;
         alive(Some(&value)).map_err(refused)?;
         Ok(AppliedObject { outcome: outcome(before.as_ref(), &value), value, before, warnings: answer.warnings })
+    }
+
+    /// Why the API server would forbid `pod` in its namespace, in its words; nothing is written. `None` when it would
+    /// not, and also when that cannot be found out.
+    pub async fn forbids_pod(&self, pod: &Value) -> Option<String> {
+        let namespace = pod["metadata"]["namespace"].as_str()?;
+        let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All&fieldManager={MANAGER}");
+        match self.once(post(&path, pod)).await {
+            Err(Failure::Status(status)) if status.code == 403 => Some(status.message.clone()),
+            _ => None,
+        }
     }
 
     async fn patch(

@@ -8,6 +8,7 @@
 
 mod failure;
 mod lines;
+mod objects;
 mod output;
 mod screen;
 mod summary;
@@ -18,7 +19,8 @@ use std::env;
 
 use crate::event::Messages;
 
-pub use failure::{panic_hook, report_error};
+pub use failure::{panic_hook, report_error, report_next};
+pub use objects::{Format, print_objects};
 pub use text::duration;
 
 /// How a run is shown.
