@@ -1,10 +1,12 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{ServiceName, Tag};
+use crate::model::{Digest, Invalid, ServiceName, Tag};
+use crate::plan::request::Request;
 
 /// Build, push and roll out the images of a product on a Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -46,6 +48,75 @@ pub struct CommonArgs {
 pub enum Command {
     /// Build what changed, push it, apply the manifests and wait until everything runs
     All(DeployArgs),
+    /// Print what a deploy would do, and do nothing
+    Plan(PlanArgs),
+    /// Put back what a deploy changed that did not come to its end
+    Recover,
+    /// Print the objects as a deploy would send them, in that order; needs no daemon and no cluster
+    Render(RenderArgs),
+}
+
+/// Which deploy to foresee, and how to say it.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// As of the deploy
+    #[command(flatten)]
+    pub deploy: DeployArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Exit with 6 when the deploy would do anything
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// What to render, and how.
+#[derive(Clone, Debug, Args)]
+pub struct RenderArgs {
+    /// Use the images of this release [default: those of the current revision]
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<Tag>,
+    /// Use this image of a service without asking the registry for it
+    #[arg(long = "digest", value_name = "SERVICE=sha256:…")]
+    pub digests: Vec<GivenDigest>,
+    /// Only these services and what belongs to them
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
+    pub only: Vec<ServiceName>,
+    /// How the objects are written
+    #[arg(long, short, value_enum, value_name = "FORMAT", default_value = "yaml")]
+    pub output: ObjectFormat,
+    /// Show the values of Secrets
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+/// How objects are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ObjectFormat {
+    /// A document for each.
+    Yaml,
+    /// One List.
+    Json,
+}
+
+/// `SERVICE=sha256:…`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenDigest {
+    /// Whose image.
+    pub service: ServiceName,
+    /// Which.
+    pub digest: Digest,
+}
+
+impl FromStr for GivenDigest {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        let (service, digest) = given.split_once('=').ok_or("expected SERVICE=sha256:…")?;
+        let service = service.parse().map_err(|invalid: Invalid| invalid.to_string())?;
+        let digest = digest.parse().map_err(|invalid: Invalid| invalid.to_string())?;
+        Ok(Self { service, digest })
+    }
 }
 
 /// How to deploy.
@@ -66,4 +137,21 @@ pub struct DeployArgs {
     /// Take over fields that another field manager owns
     #[arg(long)]
     pub force_conflicts: bool,
+    /// Delete objects that were deployed and that the manifests no longer hold, when everything else runs; never claims,
+    /// namespaces and custom resource definitions
+    #[arg(long, conflicts_with = "only")]
+    pub prune: bool,
+}
+
+impl From<DeployArgs> for Request {
+    fn from(arguments: DeployArgs) -> Self {
+        Self {
+            skip_build: arguments.skip_build,
+            mixed: arguments.mixed,
+            tag: arguments.tag,
+            only: arguments.only.into_iter().collect(),
+            force_conflicts: arguments.force_conflicts,
+            prune: arguments.prune,
+        }
+    }
 }

@@ -1,12 +1,21 @@
 //! The story of a deploy, from top to bottom.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::cluster::MANAGER;
+use crate::config::Config;
 use crate::error::Result;
-use crate::event::{Applied, Event, Stage, Target};
-use crate::manifest::{Rendered, WaveKind};
+use crate::event::{Applied, Event, Events, Stage, Target};
+use crate::manifest::{Object, Rendered, Wave, WaveKind};
+use crate::model::{Digest, PinnedImage, ServiceName, Tag};
+use crate::plan::changes::Changes;
+use crate::plan::report::{Facts, Plan};
 use crate::plan::request::Request;
-use crate::stage::apply::AppliedObject;
+use crate::stage::apply::{AppliedObject, Rollout};
+use crate::stage::catalogue::{Catalogue, Release};
+use crate::stage::preflight::{Foreseen, Purpose, Ready};
+use crate::stage::settle::Watches;
 use crate::stage::{self, Context};
 
 /// How long the API server may take to serve a kind whose definition it has accepted.
@@ -20,11 +29,12 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     let mut run = Run::start(context);
 
     run.begin(Stage::Preflight);
-    let draft = stage::draft::read(context, request)?;
-    let release = stage::survey::release(context, request).await?;
+    let draft = stage::draft::read(&context.config, &context.events, request)?;
+    let release = Release::name(&context.config, request).await?;
     context.events.send(Event::RunStarted { target: target(context), release: release.tag.to_string() });
-    let survey = stage::survey::survey(context, request, &draft, release).await?;
-    let daemon = stage::preflight::check(context, request, &survey, &draft).await?;
+    let Ready { survey, daemon, foreseen } =
+        stage::preflight::check(context, request, &draft, release, Purpose::Deploy).await?;
+    stage::prune::tell(context, &foreseen.changes);
     run.end(Stage::Preflight);
 
     run.begin(Stage::Build);
@@ -32,40 +42,173 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     run.end(Stage::Build);
 
     run.begin(Stage::Pin);
-    let rendered = stage::draft::pin(context, draft, &images).await?;
-    stage::preflight::dry_run(context, request, &rendered).await?;
+    let Foreseen { rendered, changes, unfinished, .. } = if foreseen.images == images {
+        foreseen
+    } else {
+        let rendered = stage::draft::pin(context, draft, &images).await?;
+        let changes = stage::changes::against_live(context, request, &rendered).await?;
+        Foreseen { rendered, changes, ..foreseen }
+    };
     run.end(Stage::Pin);
 
     run.begin(Stage::Apply);
-    roll_out(context, request, &rendered, &mut run).await?;
+    if changes.is_empty() && !unfinished {
+        judge(context, &changes, &mut run).await?;
+    } else {
+        locked(context, request, &survey.release.tag, &rendered, &mut run).await?;
+    }
     run.end(Stage::Apply);
 
     run.finish(survey.release.tag.to_string(), images);
     Ok(())
 }
 
+/// What a deploy would do, found out without doing any of it.
+///
+/// # Errors
+/// What the deploy would be refused for, as far as neither the daemon nor the right to push has to be asked for it.
+pub async fn plan(context: &Context, request: &Request) -> Result<Plan> {
+    let draft = stage::draft::read(&context.config, &context.events, request)?;
+    let release = Release::name(&context.config, request).await?;
+    let Ready { survey, foreseen, .. } =
+        stage::preflight::check(context, request, &draft, release, Purpose::Plan).await?;
+    let Foreseen { images, rendered, changes, after, unfinished } = foreseen;
+    Ok(Plan::of(Facts {
+        target: target(context),
+        release: &survey.release.tag,
+        intents: &survey.intents,
+        running: stage::survey::running(context, &images, &changes).await,
+        images: &images,
+        changes: &changes,
+        after: &after,
+        waves: &rendered.waves(&context.config.order)?,
+        unfinished,
+        manager: MANAGER,
+    }))
+}
+
+/// Puts back what a deploy changed that did not come to its end, and waits until it runs.
+///
+/// # Errors
+/// When another deploy holds the lock, or something could not be put back.
+pub async fn recover(context: &Context) -> Result<()> {
+    let namespace = &context.config.namespace;
+    context.cluster.check().await?;
+    if !context.cluster.has_journal(namespace).await? {
+        context.events.note(namespace.clone(), "nothing to recover: the last deploy came to its end");
+        return Ok(());
+    }
+    stage::journal::under_lock(context, "recover", async |lease| {
+        let restored = stage::journal::unfinished(context, lease).await?.unwrap_or_default();
+        stage::settle::settle(context, &mut Watches::new(context), &restored).await
+    })
+    .await
+}
+
+/// Nothing is to be written: what runs is judged.
+async fn judge(context: &Context, changes: &Changes, run: &mut Run<'_>) -> Result<()> {
+    for changed in changes.objects() {
+        run.count(Applied::Unchanged);
+        if changed.object.kind() == "Job" {
+            stage::gate::has_run(context, &changed.object.key());
+        }
+    }
+    let live = changes.objects().filter_map(|changed| changed.live.as_ref());
+    stage::settle::settle(context, &mut Watches::new(context), live).await
+}
+
+/// Under the lock: puts back what an earlier deploy left half-done, looks again at what changes, writes down how it was,
+/// and rolls out. The lock is let go whatever comes of it.
+async fn locked(
+    context: &Context,
+    request: &Request,
+    release: &Tag,
+    rendered: &Rendered,
+    run: &mut Run<'_>,
+) -> Result<()> {
+    stage::apply::namespace(context, rendered).await?;
+    stage::journal::under_lock(context, &format!("release {release}"), async |lease| {
+        stage::journal::unfinished(context, lease).await?;
+        let mut changes = stage::changes::against_live(context, request, rendered).await?;
+        stage::changes::take_over(context, lease, &mut changes).await?;
+        let after = stage::preflight::dry_run(context, request, rendered, &changes).await?;
+        let waves = rendered.waves(&context.config.order)?;
+        let journal = stage::journal::open(context, lease, release, changes.entries(&waves, &after, MANAGER)).await?;
+        stage::prune::note_applied(context, lease, rendered).await?;
+        let rollout = Rollout { rendered, changes: &changes, journal };
+        let outcome = roll_out(context, request, &rollout, &waves, run).await;
+        // What stands stands: without this the next deploy would put it back.
+        let closed = rollout.journal.close(context).await;
+        outcome.and(closed)?;
+        stage::collect::unused_copies(context, lease, rendered).await;
+        stage::prune::note_gone(context, lease, rendered).await
+    })
+    .await
+}
+
+/// The objects that a deploy would send, in that order, found out without a daemon and without a cluster. Images whose
+/// digests are not `given` are those that the registry has.
+///
+/// # Errors
+/// When the manifests are wrong, or the registry lacks an image.
+pub async fn render(
+    config: &Config,
+    events: &Events,
+    catalogue: Catalogue<'_>,
+    request: &Request,
+    given: &BTreeMap<ServiceName, Digest>,
+) -> Result<Vec<Object>> {
+    stage::draft::known_services(config, given.keys())?;
+    let draft = stage::draft::read(config, events, request)?;
+    let (named, asked): (BTreeSet<_>, BTreeSet<_>) =
+        draft.references().into_keys().partition(|service| given.contains_key(service));
+    let mut images = catalogue.images(request, &asked).await?;
+    for service in named {
+        let (repository, digest) = (catalogue.service(&service).repository.clone(), given[&service].clone());
+        images.insert(service, PinnedImage { repository, digest });
+    }
+
+    let mut rendered = draft.pin(&images)?;
+    for key in rendered.of_unknown_scope() {
+        events.warn(
+            key.to_string(),
+            "names no namespace, and only the cluster knows whether its kind has one: taken as if it has",
+        );
+    }
+    rendered.complete(&config.namespace, |_| Some(true));
+    Ok(rendered.waves(&config.order)?.into_iter().flat_map(|wave| wave.objects).collect())
+}
+
 /// Applies wave after wave; each is settled before the next begins.
-async fn roll_out(context: &Context, request: &Request, rendered: &Rendered, run: &mut Run<'_>) -> Result<()> {
-    let mut watches = stage::settle::Watches::new(context);
-    for wave in rendered.waves(&context.config.order)? {
+async fn roll_out(
+    context: &Context,
+    request: &Request,
+    rollout: &Rollout<'_>,
+    waves: &[Wave],
+    run: &mut Run<'_>,
+) -> Result<()> {
+    let mut watches = Watches::new(context);
+    for wave in waves {
         if wave.kind == WaveKind::Gate {
             for job in &wave.objects {
-                let outcome = stage::gate::run(context, &mut watches, job).await?;
+                let outcome = stage::gate::run(context, rollout, &mut watches, job).await?;
                 run.count(outcome);
             }
             continue;
         }
 
-        let applied = stage::apply::wave(context, request, rendered, &wave).await?;
+        let applied = stage::apply::wave(context, request, rollout, wave).await?;
         for object in &applied {
             run.count(object.outcome);
-            tell_readers(context, rendered, object);
+            tell_readers(context, rollout.rendered, object);
         }
         if wave.kind == WaveKind::CustomResourceDefinitions {
-            context.cluster.wait_for_kinds(&rendered.keys(), KINDS_PATIENCE).await?;
+            context.cluster.wait_for_kinds(&rollout.rendered.keys(), KINDS_PATIENCE).await?;
         }
-        stage::settle::settle(context, &mut watches, &applied).await?;
+        stage::settle::settle(context, &mut watches, applied.iter().map(|object| &object.value)).await?;
     }
+    let deleted = stage::prune::delete(context, rollout).await?;
+    run.changed += deleted;
     Ok(())
 }
 
@@ -123,7 +266,7 @@ impl<'a> Run<'a> {
     fn count(&mut self, outcome: Applied) {
         match outcome {
             Applied::Unchanged => self.unchanged += 1,
-            Applied::Created | Applied::Configured => self.changed += 1,
+            Applied::Created | Applied::Configured | Applied::Deleted => self.changed += 1,
         }
     }
 

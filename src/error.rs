@@ -74,6 +74,15 @@ impl Error {
         whole
     }
 
+    /// Nothing, the one refusal, or one that tells of them all.
+    pub fn all(mut errors: Vec<Self>) -> Result<()> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            count => Err(Self::several(Kind::Refused, format!("{count} things stand in the way"), errors)),
+        }
+    }
+
     /// The most frequent kind: nothing was written.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(Kind::Refused, message)

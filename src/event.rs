@@ -3,15 +3,19 @@
 //! An [`Event`] is an outcome and is never lost. A [`Progress`] is a state on the way and may be dropped when the
 //! display is slower than the work.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::manifest;
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName, Tag};
 use crate::redact::Redactor;
 
-/// The parts of a deploy, in the order in which they start. Build, push and draft overlap.
+/// The parts of a deploy, in the order in which they start. Images are pushed while others are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -28,7 +32,7 @@ pub enum Stage {
 }
 
 /// What is deployed where: said at the start of every run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Name of the kubeconfig context, when the kubeconfig has one.
     pub context: Option<String>,
@@ -75,6 +79,8 @@ pub enum Applied {
     Configured,
     /// It stayed as it was.
     Unchanged,
+    /// It is gone: the manifests no longer hold it.
+    Deleted,
 }
 
 /// Something that happened.
@@ -266,6 +272,7 @@ pub enum Message {
 pub struct Events {
     sender: mpsc::UnboundedSender<Message>,
     redactor: Redactor,
+    warned: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
 /// The receiving end, for exactly one display.
@@ -275,7 +282,12 @@ impl Events {
     /// A channel whose sender masks what `redactor` knows.
     pub fn channel(redactor: Redactor) -> (Self, Messages) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender, redactor }, receiver)
+        (Self { sender, redactor, warned: Arc::default() }, receiver)
+    }
+
+    /// From now on nothing shows the values of `object`, if it is a Secret.
+    pub fn keep_secret(&self, object: &Value) {
+        manifest::secrets(object).iter().for_each(|value| self.redactor.learn(value));
     }
 
     /// Says what happened. A display that is gone is no reason to stop a deploy.
@@ -286,16 +298,20 @@ impl Events {
     /// Says where something stands.
     pub fn progress(&self, progress: Progress) {
         let masked = match progress {
-            Progress::Building { service, step } => Progress::Building { service, step: self.redactor.mask(&step) },
-            Progress::Waiting { object, why } => Progress::Waiting { object, why: self.redactor.mask(&why) },
+            Progress::Building { service, step } => Progress::Building { service, step: self.redactor.shown(&step) },
+            Progress::Waiting { object, why } => Progress::Waiting { object, why: self.redactor.shown(&why) },
             pushing @ Progress::Pushing { .. } => pushing,
         };
         let _ = self.sender.send(Message::Progress(masked));
     }
 
-    /// A [`Event::Warning`].
+    /// A [`Event::Warning`], unless the same was said before: what is asked twice is answered twice.
     pub fn warn(&self, subject: impl Into<String>, message: impl Into<String>) {
-        self.send(Event::Warning { subject: subject.into(), message: message.into() });
+        let (subject, message) = (subject.into(), message.into());
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.insert((subject.clone(), message.clone())) {
+            self.send(Event::Warning { subject, message });
+        }
     }
 
     /// A [`Event::Note`].
@@ -305,7 +321,7 @@ impl Events {
 
     /// Free text is masked here; the other fields are names, digests and numbers.
     fn masked(&self, event: Event) -> Event {
-        let mask = |text: String| self.redactor.mask(&text);
+        let mask = |text: String| self.redactor.shown(&text);
         match event {
             Event::BuildLog { service, line } => Event::BuildLog { service, line: mask(line) },
             Event::JobLog { job, line } => Event::JobLog { job, line: mask(line) },
@@ -313,6 +329,72 @@ impl Events {
             Event::Warning { subject, message } => Event::Warning { subject: mask(subject), message: mask(message) },
             Event::Note { subject, message } => Event::Note { subject: mask(subject), message: mask(message) },
             other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::redact::leaks;
+    use crate::text::{beginning, both_ends};
+
+    fn every_text(text: &str) -> Vec<Event> {
+        let (service, line) = ("api".parse::<ServiceName>().expect("a name"), text.to_owned());
+        let job = ObjectKey { api_version: "v1".into(), kind: "Job".into(), namespace: None, name: "a".into() };
+        let subject_and_message = || (format!("shop {text}"), line.clone());
+        let (subject, message) = subject_and_message();
+        vec![
+            Event::BuildLog { service, line: line.clone() },
+            Event::JobLog { job, line: line.clone() },
+            Event::Failed { subject: subject.clone(), message: message.clone() },
+            Event::Warning { subject: subject.clone(), message: message.clone() },
+            Event::Note { subject, message },
+        ]
+    }
+
+    fn every_progress(text: &str) -> Vec<Progress> {
+        let object = ObjectKey { api_version: "v1".into(), kind: "Job".into(), namespace: None, name: "a".into() };
+        vec![
+            Progress::Building { service: "api".parse().expect("a name"), step: text.to_owned() },
+            Progress::Waiting { object, why: text.to_owned() },
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn nothing_that_is_said_holds_a_piece_of_a_secret(
+            secret in "[A-Z0-9+/=\"\\\\%]{8,60}",
+            before in "[a-z\r\t ]{0,40}",
+            broken in "(\u{1b}\\[|\u{1b}\\]|\u{1b})",
+            escape in "(\u{1b}\\[31m|\u{7}|\u{1b}\\]0;x\u{7})?",
+            behind in "[a-z\t ]{0,40}",
+            at in 0..60_usize,
+            letters in 10..120_usize,
+        ) {
+            let redactor = Redactor::default();
+            redactor.learn(&secret);
+            let (events, mut messages) = Events::channel(redactor);
+            let (head, tail) = secret.split_at(at.min(secret.len()));
+            let text = format!("{before}{head}{escape}{tail}{behind}");
+            let cut = [beginning(&text, letters), both_ends(&text, letters)];
+            for text in cut.into_iter().chain([text, format!("{before}{broken}{secret}{behind}")]) {
+                for event in every_text(&text) {
+                    events.send(event);
+                }
+                for progress in every_progress(&text) {
+                    events.progress(progress);
+                }
+            }
+            drop(events);
+            while let Some(message) = messages.blocking_recv() {
+                let said = format!("{message:?}");
+                // As Debug writes it, quotes are escaped.
+                prop_assert!(!leaks(&said.replace("\\\"", "\"").replace("\\\\", "\\"), &secret), "{said}");
+            }
         }
     }
 }

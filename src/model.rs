@@ -258,8 +258,11 @@ pub fn is_repository_path(text: &str) -> bool {
         })
 }
 
+/// Group, kind, namespace and name of an object.
+pub type Identity = (String, String, Option<String>, String);
+
 /// What identifies an object in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey {
     /// `group/version` or `version`.
     pub api_version: String,
@@ -283,6 +286,11 @@ impl ObjectKey {
         })
     }
 
+    /// What the object is whatever version of its kind it is written in: group, kind, namespace and name.
+    pub fn identity(&self) -> Identity {
+        (self.group().to_owned(), self.kind.clone(), self.namespace.clone(), self.name.clone())
+    }
+
     /// The API group, empty for the core group.
     pub fn group(&self) -> &str {
         self.api_version.rsplit_once('/').map_or("", |(group, _)| group)
@@ -302,6 +310,7 @@ impl fmt::Display for ObjectKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
 
     fn image(text: &str) -> ImageRef {
         text.parse().expect(text)
@@ -353,5 +362,27 @@ mod tests {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").as_str(), empty);
         assert_eq!(Digest::of(b"").short(), "e3b0c44298fc");
+    }
+
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let samples = [
+            "redis:7-alpine".to_owned(),
+            format!("127.0.0.1:3300/admin/api:T1@{digest}"),
+            digest,
+            "a".repeat(300),
+            "a/".repeat(200),
+        ];
+        fuzz::reader(module_path!(), &samples, &[":", "@", "/", "sha256:", "localhost/", "[::1]:80/"], |input| {
+            let text = String::from_utf8_lossy(input);
+            if let Ok(image) = text.parse::<ImageRef>() {
+                assert_eq!(image.to_string(), text);
+                assert_eq!(image.to_string().parse(), Ok(image));
+            }
+            let digest = text.parse::<Digest>().map(|digest| digest.short().len());
+            assert!(digest.is_err() || digest == Ok(12));
+            let _ = (text.parse::<Tag>().is_ok(), text.parse::<ServiceName>().is_ok(), is_dns_subdomain(&text));
+        });
     }
 }

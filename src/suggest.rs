@@ -3,12 +3,15 @@
 use strsim::damerau_levenshtein;
 
 const MOST: usize = 5;
+/// Longer words, and words behind so many others, were not mistyped: comparing them takes time.
+const LONGEST: usize = 100;
+const MOST_WORDS: usize = 1000;
 
 /// The words of `have` that `wanted` may have been meant to be: at most five, best first. A word counts when one is
 /// the beginning of the other, or when few typing errors lie between them.
 pub fn nearest<'a>(wanted: &str, have: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut ranked: Vec<(usize, &str)> =
-        have.into_iter().filter_map(|word| Some((distance(wanted, word)?, word))).collect();
+        have.into_iter().take(MOST_WORDS).filter_map(|word| Some((distance(wanted, word)?, word))).collect();
     ranked.sort_unstable();
     ranked.dedup();
     ranked.into_iter().take(MOST).map(|(_, word)| word).collect()
@@ -27,6 +30,9 @@ pub fn did_you_mean<'a>(wanted: &str, have: impl IntoIterator<Item = &'a str>) -
 
 /// How far apart the words are, or `None` when they are different words.
 fn distance(wanted: &str, word: &str) -> Option<usize> {
+    if wanted.len().max(word.len()) > LONGEST {
+        return None;
+    }
     let (wanted, word) = (wanted.to_lowercase(), word.to_lowercase());
     let errors = damerau_levenshtein(&wanted, &word);
     let longest = wanted.chars().count().max(word.chars().count());
@@ -54,6 +60,8 @@ mod tests {
         assert!(nearest("banana", ["api", "worker"]).is_empty());
         assert!(nearest("x", ["y", "z"]).is_empty());
         assert!(nearest("", ["api"]).is_empty());
+        let long = "a".repeat(1 << 20);
+        assert!(nearest(&long, [&*long]).is_empty(), "nobody types that");
     }
 
     #[test]

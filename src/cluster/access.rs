@@ -12,7 +12,13 @@ use crate::error::Result;
 use crate::model::ObjectKey;
 
 const AT_ONCE: usize = 8;
-const APPLYING: [&str; 3] = ["get", "create", "patch"];
+const APPLYING: [&str; 4] = ["get", "list", "create", "patch"];
+/// For the lock, the journal, the inventory and copies of configuration.
+const KEEPING: [(&str, &str, &[&str]); 3] = [
+    ("", "configmaps", &["get", "list", "create", "patch", "delete"]),
+    ("coordination.k8s.io", "leases", &["get", "create", "update"]),
+    ("", "secrets", &["get", "list", "create", "patch", "delete"]),
+];
 const WATCHED: [(&str, &str); 8] = [
     ("apps", "deployments"),
     ("apps", "statefulsets"),
@@ -74,26 +80,43 @@ impl Rule {
 }
 
 impl Cluster {
-    /// What these credentials may not do and need to: apply the objects `keys`, and watch and explain workloads in
-    /// `namespace`. One sentence each; none when everything is allowed. Kinds that are not served are passed over.
-    pub async fn missing_rights(&self, namespace: &str, keys: &[ObjectKey]) -> Result<Vec<String>> {
-        let needed = self.needed(namespace, keys).await?;
-        self.denied(namespace, needed)
-            .await
-            .map_err(|failure| self.error("cannot ask for this account's rights", failure))
+    /// What these credentials may not do and need to: apply the objects `keys`, look at those of `read`, and watch and
+    /// explain workloads in `namespace`. One sentence each; none when everything is allowed. Kinds that are not served
+    /// are passed over.
+    pub async fn missing_rights(&self, namespace: &str, keys: &[ObjectKey], read: &[ObjectKey]) -> Result<Vec<String>> {
+        let mut needed = self.needed(keys, &APPLYING).await?;
+        needed.extend(self.needed(read, &["get"]).await?);
+        // A Job that has failed gives way to the next try.
+        let jobs: Vec<ObjectKey> =
+            keys.iter().filter(|key| key.group() == "batch" && key.kind == "Job").cloned().collect();
+        needed.extend(self.needed(&jobs, &["delete"]).await?);
+        needed.extend(watched(namespace));
+        needed.extend(kept(namespace));
+        self.missing(namespace, needed).await
     }
 
-    async fn needed(&self, namespace: &str, keys: &[ObjectKey]) -> Result<BTreeSet<Right>> {
+    /// The same for deleting the objects `keys`.
+    pub async fn missing_rights_to_delete(&self, namespace: &str, keys: &[ObjectKey]) -> Result<Vec<String>> {
+        let needed = self.needed(keys, &["delete"]).await?;
+        self.missing(namespace, needed).await
+    }
+
+    async fn missing(&self, namespace: &str, needed: BTreeSet<Right>) -> Result<Vec<String>> {
+        if needed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let denied = self.denied(namespace, needed).await;
+        denied.map_err(|failure| self.error("cannot ask for this account's rights", failure))
+    }
+
+    /// What it takes to do `verbs` with `keys`.
+    async fn needed(&self, keys: &[ObjectKey], verbs: &[&'static str]) -> Result<BTreeSet<Right>> {
         let resources = self.resolve_kinds(keys).await?;
-        let mut needed: BTreeSet<Right> = WATCHED
-            .iter()
-            .flat_map(|(group, resource)| ["list", "watch"].map(|verb| right(Some(namespace), group, resource, verb)))
-            .chain([right(Some(namespace), "", "pods", "get"), right(Some(namespace), "", "pods/log", "get")])
-            .collect();
+        let mut needed = BTreeSet::new();
         for (key, resource) in keys.iter().zip(resources) {
             let Some(resource) = resource else { continue };
             let place = key.namespace.as_deref().filter(|_| resource.namespaced);
-            needed.extend(APPLYING.map(|verb| right(place, resource.group(), &resource.plural, verb)));
+            needed.extend(verbs.iter().map(|verb| right(place, resource.group(), &resource.plural, verb)));
         }
         Ok(needed)
     }
@@ -131,8 +154,24 @@ impl Cluster {
     }
 }
 
+/// What it takes to follow workloads.
+fn watched(namespace: &str) -> impl Iterator<Item = Right> {
+    let here = move |group: &str, resource: &str, verb| right(Some(namespace), group, resource, verb);
+    let follow =
+        WATCHED.iter().flat_map(move |(group, resource)| ["list", "watch"].map(|verb| here(group, resource, verb)));
+    follow.chain([here("", "pods", "get"), here("", "pods/log", "get")])
+}
+
 fn right(namespace: Option<&str>, group: &str, resource: &str, verb: &'static str) -> Right {
     Right { namespace: namespace.map(str::to_owned), group: group.to_owned(), resource: resource.to_owned(), verb }
+}
+
+/// What hdeploy keeps for itself.
+fn kept(namespace: &str) -> impl Iterator<Item = Right> {
+    let rights = move |(group, resource, verbs): (&'static str, &'static str, &'static [&'static str])| {
+        verbs.iter().map(move |verb| right(Some(namespace), group, resource, verb))
+    };
+    KEEPING.into_iter().flat_map(rights)
 }
 
 /// "may not create, patch deployments.apps in shop".

@@ -11,11 +11,12 @@ use kube::{Client, Config as ClientConfig};
 use serde::Deserialize;
 
 use super::discovery::Kinds;
-use super::request::{Failure, get};
+use super::request::{Failure, get, told};
 use crate::error::{Error, Result};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+const VIEW: &str = "kubectl config view --minify shows what it consists of";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A Kubernetes cluster. Clones share the connection, the credentials and what was discovered.
@@ -27,6 +28,7 @@ pub struct Cluster {
 struct Inner {
     context: Option<String>,
     server: String,
+    has_certificate: bool,
     client: RwLock<Client>,
     kinds: RwLock<Option<Arc<Kinds>>>,
 }
@@ -51,9 +53,13 @@ impl Cluster {
     pub async fn connect(context: Option<&str>, expected: Option<&str>) -> Result<Self> {
         let (name, config) = configuration(context, expected).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = client(config)
-            .map_err(|e| Error::refused(format!("cannot prepare the connection to {server}")).because(e))?;
-        let inner = Inner { context: name, server, client: RwLock::new(client), kinds: RwLock::new(None) };
+        let user = &config.auth_info;
+        let has_certificate = user.client_certificate.is_some() || user.client_certificate_data.is_some();
+        let client = client(config).map_err(|e| {
+            Error::refused(format!("cannot prepare the connection to {server}")).because(told(&e)).hint(VIEW)
+        })?;
+        let (client, kinds) = (RwLock::new(client), RwLock::new(None));
+        let inner = Inner { context: name, server, has_certificate, client, kinds };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -67,7 +73,12 @@ impl Cluster {
         &self.inner.server
     }
 
-    /// Asks the API server for its version, once, and waits at most five seconds.
+    /// Whether a client certificate says who this is.
+    pub(super) fn has_certificate(&self) -> bool {
+        self.inner.has_certificate
+    }
+
+    /// Asks the API server for its version, once, and waits at most four seconds.
     ///
     /// # Errors
     /// Not reachable, a certificate that cannot be trusted, or credentials that are refused.
@@ -87,8 +98,9 @@ impl Cluster {
     /// Reads the credentials again: tokens and certificates of a kubeconfig expire while a deploy runs.
     pub(super) async fn reload(&self) -> Result<()> {
         let (_, config) = configuration(self.context(), None).await?;
-        let fresh = client(config)
-            .map_err(|e| Error::refused(format!("cannot renew the credentials for {}", self.server())).because(e))?;
+        let fresh = client(config).map_err(|e| {
+            Error::refused(format!("cannot renew the credentials for {}", self.server())).because(told(&e))
+        })?;
         *self.inner.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -120,11 +132,9 @@ async fn configuration(context: Option<&str>, expected: Option<&str>) -> Result<
     };
     let name = choose(&kubeconfig, context, expected)?;
     let options = KubeConfigOptions { context: Some(name.clone()), ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| {
-        Error::refused(format!("the kubeconfig's context {name} cannot be used"))
-            .because(e)
-            .hint("kubectl config view --minify shows what it consists of")
-    })?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|e| Error::refused(format!("the kubeconfig's context {name} cannot be used")).because(e).hint(VIEW))?;
     Ok((Some(name), config))
 }
 
@@ -185,8 +195,10 @@ fn choose(kubeconfig: &Kubeconfig, context: Option<&str>, expected: Option<&str>
             .hint(format!("name one with --context; there is: {}", list(&names))));
     };
     if !names.contains(&name) {
-        return Err(Error::refused(format!("the kubeconfig has no context called {name}"))
-            .hint(format!("there is: {}; KUBECONFIG may name the wrong file", list(&names))));
+        return Err(Error::refused(format!("the kubeconfig has no context called {name}")).hint(format!(
+            "there is: {}; see: kubectl config get-contexts; KUBECONFIG may name the wrong file",
+            list(&names)
+        )));
     }
     match expected {
         Some(expected) if expected != name => Err(wrong_context(name, expected)),
@@ -205,6 +217,8 @@ fn list(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     fn kubeconfig(current: &str) -> Kubeconfig {
@@ -231,5 +245,72 @@ mod tests {
         assert!(other.message.contains("home") && other.message.contains("prod"), "{other:?}");
         let none = choose(&kubeconfig("''"), None, None).expect_err("none");
         assert!(none.hints[0].contains("home, prod"), "{none:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_end_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.expect("a connection");
+            assert!(connection.read(&mut [0; 4096]).await.expect("a request") > 0);
+            let mut bytes = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+            while connection.write_all(&bytes).await.is_ok() {
+                bytes = vec![b' '; 1 << 20];
+            }
+        });
+        let config = ClientConfig::new(format!("http://{address}").parse().expect("an address"));
+        let client = RwLock::new(client(config).expect("a client"));
+        let inner =
+            Inner { context: None, server: "there".into(), has_certificate: false, client, kinds: RwLock::new(None) };
+        let error = Cluster { inner: Arc::new(inner) }.check().await.expect_err("too much");
+        assert_eq!(error.causes(), ["the answer is larger than 64 MiB"]);
+    }
+
+    async fn refused_plugin(script: &str) -> String {
+        let kubeconfig = Kubeconfig::from_yaml(&format!(
+            "clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:1'}}}}]\ncontexts: [{{name: x, context: {{cluster: c, \
+             user: u}}}}]\nusers: [{{name: u, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: sh, \
+             args: [-c, '{script}'], env: [{{name: PLUGIN_SECRET, value: made-up-env}}], interactiveMode: Never}}}}}}]\n"
+        ));
+        let options = KubeConfigOptions { context: Some("x".to_owned()), ..KubeConfigOptions::default() };
+        let config = Config::from_custom_kubeconfig(kubeconfig.expect("a kubeconfig"), &options).await;
+        told(&client(config.expect("a context")).err().expect("no credentials"))
+    }
+
+    #[tokio::test]
+    async fn what_a_login_plugin_prints_is_not_repeated() {
+        let broken = refused_plugin("echo {status: {token: made-up-token").await;
+        let failed = refused_plugin("echo made-up-token; echo log in first >&2; exit 3").await;
+        assert!(!format!("{broken}{failed}").contains("made-up"), "{broken} {failed}");
+        assert!(broken.contains("are no credentials"), "{broken}");
+        assert!(failed.contains("(exit status: 3): log in first"), "{failed}");
+    }
+
+    /// What it names is neither read nor run here: those are the person's own files and programs. How far aliases may
+    /// multiply is left to the client's parser.
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let samples = [
+            "apiVersion: v1\nkind: Config\ncurrent-context: home\npreferences: {}\nclusters:\n- name: c\n  cluster: \
+             {server: 'https://127.0.0.1:6443', certificate-authority-data: QQ==, insecure-skip-tls-verify: false}\n\
+             contexts:\n- name: home\n  context: {cluster: c, user: u, namespace: shop, extensions: []}\nusers:\n- name: u\n  \
+             user: {token: made-up, exec: {apiVersion: client.authentication.k8s.io/v1, command: x, args: [a], env: \
+             [{name: A, value: b}], interactiveMode: Never}}\n"
+                .to_owned(),
+            format!("contexts:\n{}", "- name: a\n  context: {cluster: c}\n".repeat(3000)),
+            "[".repeat(50_000),
+            "- ".repeat(30_000),
+            "---\na: 1\n".repeat(2000),
+        ];
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("config");
+        let words = ["clusters:\n", "contexts:\n- name: ", "users:\n", "exec: {", "current-context: ", "---\n"];
+        crate::fuzz::reader(module_path!(), &samples, &words, |input| {
+            std::fs::write(&file, input).expect("written");
+            let read = read(&file, Kubeconfig::default()).map(|kubeconfig| choose(&kubeconfig, None, Some("prod")));
+            let (Ok(Err(error)) | Err(error)) = read else { return };
+            assert!(!error.hints.is_empty());
+        });
     }
 }

@@ -10,7 +10,10 @@ use super::client::Cluster;
 use super::request::{Failure, get};
 use crate::error::Result;
 use crate::model::ObjectKey;
+use crate::text::CUT;
 
+/// Bytes of a line that are kept.
+const LONGEST_LINE: usize = 64 << 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 impl Cluster {
@@ -82,17 +85,42 @@ impl Cluster {
 }
 
 async fn lines(reader: impl AsyncBufRead, seen: &mut String, on_line: &mut impl FnMut(&str)) -> Result<(), Failure> {
-    let (mut reader, mut line, resumed) = (std::pin::pin!(reader), Vec::new(), seen.clone());
-    while reader.read_until(b'\n', &mut line).await.map_err(|e| Failure::Transport(e.to_string()))? > 0 {
-        let text = String::from_utf8_lossy(&line);
-        let (time, text) = text.trim_end_matches(['\r', '\n']).split_once(' ').unwrap_or((text.trim_end(), ""));
+    let (mut reader, resumed) = (std::pin::pin!(reader), seen.clone());
+    while let Some(line) = next_line(&mut reader).await.map_err(|e| Failure::Transport(e.to_string()))? {
+        let (time, text) = line.split_once(' ').unwrap_or((line.trim_end(), ""));
         if time > resumed.as_str() {
             time.clone_into(seen);
             on_line(text);
         }
-        line.clear();
     }
     Ok(())
+}
+
+/// The next line without its end; of one that does not end, its beginning.
+async fn next_line(reader: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<String>> {
+    let (mut line, mut length) = (Vec::new(), 0);
+    loop {
+        let bytes = reader.fill_buf().await?;
+        if bytes.is_empty() && length == 0 {
+            return Ok(None);
+        }
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let part = &bytes[..end.unwrap_or(bytes.len())];
+        line.extend_from_slice(&part[..part.len().min(LONGEST_LINE - line.len())]);
+        length += part.len();
+        let is_last = end.is_some() || part.is_empty();
+        let taken = part.len() + usize::from(end.is_some());
+        reader.consume_unpin(taken);
+        if is_last {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&line);
+    if length > line.len() {
+        // A letter may have been cut in two.
+        return Ok(Some(format!("{}{CUT}", text.trim_end_matches('\u{fffd}'))));
+    }
+    Ok(Some(text.trim_end_matches('\r').to_owned()))
 }
 
 /// The second of `time`, which the kubelet writes with nine decimals in its own time zone.
@@ -130,6 +158,8 @@ fn has_ended(pod: &Value, container: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
+    use crate::redact::{Redactor, leaks};
     use serde_json::json;
 
     #[tokio::test]
@@ -139,6 +169,28 @@ mod tests {
         lines(text.as_bytes(), &mut seen, &mut |line| got.push(line.to_owned())).await.expect("lines");
         assert_eq!(got, ["two", ""]);
         assert_eq!(seen, "2026-01-01T00:00:02.1Z");
+    }
+
+    #[tokio::test]
+    async fn of_a_line_that_does_not_end_the_beginning_is_told() {
+        let text = format!("2026-01-01T00:00:01Z {}\n2026-01-01T00:00:02Z b\n", "é".repeat(LONGEST_LINE));
+        let (mut seen, mut got) = (String::new(), Vec::new());
+        lines(text.as_bytes(), &mut seen, &mut |line| got.push(line.to_owned())).await.expect("lines");
+        assert!(got[0].ends_with("éé…") && got[0].len() <= LONGEST_LINE, "{} bytes", got[0].len());
+        assert_eq!(got[1..], ["b"]);
+    }
+
+    #[tokio::test]
+    async fn a_secret_where_a_line_is_cut_does_not_come_out() {
+        let (mut got, secret) = (Vec::new(), "MADE-UP/SECRET+0123456789");
+        let redactor = Redactor::default();
+        redactor.learn(secret);
+        for length in LONGEST_LINE - 70..LONGEST_LINE {
+            let text = format!("2026-01-01T00:00:01Z {}{secret}{}\n", "x".repeat(length), "y".repeat(100));
+            let mut take = |line: &str| got.push(redactor.shown(line));
+            lines(text.as_bytes(), &mut String::new(), &mut take).await.expect("lines");
+        }
+        assert!(got.len() == 70 && !got.iter().any(|line| leaks(line, secret)));
     }
 
     #[test]
@@ -155,5 +207,21 @@ mod tests {
         ] } });
         assert!(has_ended(&pod, "a") && !has_ended(&pod, "b"));
         assert!(has_ended(&json!({ "status": { "phase": "Failed" } }), "a"));
+    }
+
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let samples = [
+            "2026-01-01T00:00:01.123456789Z one\n2026-01-01T00:00:01.2+02:00 two\r\n\n2026-01-01T00:00:02Z\n"
+                .to_owned(),
+            "2026-01-01T00:00:01Z ".to_owned() + &"x".repeat(200_000),
+            "a\n".repeat(50_000),
+        ];
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        fuzz::reader(module_path!(), &samples, &["\n2026-01-01T00:00:03Z ", "+14:00"], |input| {
+            let mut seen = String::new();
+            runtime.block_on(lines(input, &mut seen, &mut |_| {})).expect("all of it");
+            assert!(since(&seen).starts_with("&sinceTime=") || seen.len() < 19 || !seen.is_char_boundary(19));
+        });
     }
 }

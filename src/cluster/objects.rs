@@ -26,7 +26,29 @@ struct PageMetadata {
     next: Option<String>,
 }
 
+/// What looking at an object shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Look {
+    /// It is there.
+    Object(Value),
+    /// It, its namespace or its kind is not there.
+    Nothing,
+    /// This account may not know.
+    Forbidden,
+}
+
 impl Cluster {
+    /// Like [`Cluster::get`], where a missing right is an answer too.
+    pub async fn look(&self, key: &ObjectKey) -> Result<Look> {
+        let Some(resource) = self.resource(key).await? else { return Ok(Look::Nothing) };
+        match self.read(&resource, key).await {
+            Ok(Some(object)) => Ok(Look::Object(object)),
+            Ok(None) => Ok(Look::Nothing),
+            Err(failure) if failure.code() == Some(403) => Ok(Look::Forbidden),
+            Err(failure) => Err(self.error(&format!("cannot read {key}"), failure)),
+        }
+    }
+
     /// The live object, or `None` when it, its namespace or its kind is not there.
     pub async fn get(&self, key: &ObjectKey) -> Result<Option<Value>> {
         let Some(resource) = self.resource(key).await? else { return Ok(None) };

@@ -30,7 +30,9 @@ pub enum Refusal {
     Invalid(Vec<String>),
     /// Not understood: an unknown or doubled field, or a value of the wrong type (400, and 500 without a reason).
     Malformed(String),
-    /// No right to do it, or denied by an admission rule or a quota (403).
+    /// This account has no right to do it (403).
+    NoRight(String),
+    /// Denied by an admission rule or a quota (403).
     Forbidden(String),
     /// Its namespace does not exist.
     NoNamespace(String),
@@ -73,6 +75,8 @@ impl Refusal {
         match failure {
             Failure::Transport(chain) => Self::Unreachable(format!("{}: {chain}", explain(&chain).0)),
             Failure::Status(_) if unserved => Self::UnknownKind,
+            // These texts name the right, the account and the object, and nothing in it.
+            Failure::Status(status) if lacks_right(&status) => Self::NoRight(status.message),
             Failure::Status(status) if kind == "Secret" => Self::told_apart(&without_values(&status)),
             Failure::Status(status) => Self::told_apart(&status),
         }
@@ -101,6 +105,12 @@ impl Refusal {
             code => Self::Other(code, status.message.clone()),
         }
     }
+}
+
+/// Authorization says `deployments.apps "api" is forbidden: User "robot" cannot patch resource "deployments" in …`.
+fn lacks_right(status: &Status) -> bool {
+    let (user, verb) = (status.message.contains(" is forbidden: User \""), status.message.contains("\" cannot "));
+    status.code == 403 && user && verb && status.message.contains(" resource \"")
 }
 
 fn transient(status: &Status) -> bool {
@@ -164,8 +174,8 @@ impl fmt::Display for Refusal {
                 write!(f, "fields of it were set by {}", managers.join(", "))
             }
             Self::Invalid(_) => f.write_str("it is not valid"),
-            Self::Malformed(text) => write!(f, "it is not understood: {text}"),
-            Self::Forbidden(text) => write!(f, "forbidden: {text}"),
+            Self::Malformed(text) => write!(f, "it is not understood: {}", core(text)),
+            Self::NoRight(text) | Self::Forbidden(text) => write!(f, "forbidden: {text}"),
             Self::NoNamespace(name) => write!(f, "the namespace {name} does not exist"),
             Self::UnknownKind => f.write_str("its kind is not served by this cluster"),
             Self::Terminating { .. } => f.write_str("it or its namespace is being deleted"),
@@ -225,7 +235,8 @@ impl Refusal {
                 "delete it yourself if it may be made anew: kubectl delete {} {}{place}",
                 object.kind, object.name
             )),
-            Self::Forbidden(_) => Some(format!("kubectl auth can-i --list{place}")),
+            Self::Malformed(_) => Some(format!("see what it may hold: kubectl explain {}", explained(object))),
+            Self::NoRight(_) | Self::Forbidden(_) => Some(format!("kubectl auth can-i --list{place}")),
             Self::NoNamespace(name) => Some(format!("kubectl create namespace {name}")),
             Self::UnknownKind => Some(format!("kubectl api-resources | grep {}", object.kind)),
             Self::Terminating { .. } => Some(format!("kubectl get {} {}{place} -o yaml", object.kind, object.name)),
@@ -234,9 +245,28 @@ impl Refusal {
     }
 }
 
+/// What is wrong, of `failed to create typed patch object (shop/api; apps/v1, Kind=Deployment): .spec.x: …` and `failed
+/// to convert new object (…) to proper version: unable to convert unstructured object to apps/v1, Kind=…: …`.
+fn core(text: &str) -> &str {
+    if !text.starts_with("failed to ") {
+        return text;
+    }
+    let (_, rest) = text.split_once("): ").or_else(|| text.split_once(") to proper version: ")).unwrap_or(("", text));
+    let converted = rest.strip_prefix("unable to convert unstructured object to ");
+    converted.and_then(|rest| rest.split_once(": ")).map_or(rest, |(_, wrong)| wrong)
+}
+
+/// The argument of `kubectl explain` that shows the fields of an object of this kind.
+fn explained(object: &ObjectKey) -> String {
+    let deeper = if matches!(object.kind.as_str(), "ConfigMap" | "Secret") { "" } else { ".spec" };
+    format!("{}{deeper} --api-version {}", object.kind.to_lowercase(), object.api_version)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::request::{status, warning};
     use super::*;
+    use crate::fuzz;
     use serde_json::json;
 
     /// As the API server answers, for an object of `kind`.
@@ -291,6 +321,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_understood_is_told_without_what_is_known_anyway() {
+        for (text, wrong) in [
+            (
+                "failed to create typed patch object (shop/a; apps/v1, Kind=Deployment): .spec.x: unknown",
+                ".spec.x: unknown",
+            ),
+            (
+                "failed to convert new object (shop/a; apps/v1, Kind=Deployment) to proper version: unable to convert \
+                 unstructured object to apps/v1, Kind=Deployment: json: cannot unmarshal",
+                "json: cannot unmarshal",
+            ),
+            ("illegal base64 data (or so): x", "illegal base64 data (or so): x"),
+        ] {
+            assert_eq!(core(text), wrong);
+        }
+    }
+
+    #[test]
     fn kinds_of_refusals_are_told_apart() {
         let unknown_field = "failed to create typed patch object (shop/a; apps/v1, Kind=Deployment): .spec.x: field not declared in schema";
         let terminating = json!({ "causes": [{ "reason": "NamespaceTerminating" }] });
@@ -300,9 +348,56 @@ mod tests {
         assert!(matches!(of(json!({ "code": 500, "reason": "InternalError" })), Refusal::Unreachable(_)));
         assert!(matches!(of(json!({ "code": 403, "details": terminating })), Refusal::Terminating { .. }));
         assert!(matches!(of(json!({ "code": 403 })), Refusal::Forbidden(_)));
+        let cannot =
+            "deployments.apps \"api\" is forbidden: User \"robot\" cannot patch resource \"deployments\" in API group";
+        assert!(matches!(of(json!({ "code": 403, "message": cannot })), Refusal::NoRight(_)));
         assert_eq!(of(json!({ "code": 404, "details": namespace })), Refusal::NoNamespace("shop".to_owned()));
         assert_eq!(of(json!({ "code": 404, "message": "404 page not found" })), Refusal::UnknownKind);
         assert!(matches!(of(json!({ "code": 409, "reason": "Conflict" })), Refusal::Changed(_)));
         assert!(matches!(of(json!({ "code": 418 })), Refusal::Other(418, _)));
+    }
+
+    /// A status code, a line end, and the body of an answer.
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let of_type =
+            "failed to create typed patch object (shop/a; v1, Kind=Secret): .data.key: expected string, got &x";
+        let samples = [
+            "404\n404 page not found\n".to_owned(),
+            "502\n<html><h1>Bad Gateway</h1>".to_owned(),
+            format!("500\n{}", json!({ "kind": "Status", "code": 500, "message": of_type })),
+            "409\n{\"code\":409,\"reason\":\"Conflict\",\"details\":{\"causes\":[{\"reason\":\"FieldManagerConflict\",\
+             \"message\":\"conflict with \\\"helm\\\" using apps/v1\",\"field\":\".spec.a\"}],\"retryAfterSeconds\":1}}".to_owned(),
+            "422\n{\"reason\":\"Invalid\",\"details\":{\"name\":\"a\",\"kind\":\"jobs\",\"causes\":[{\"reason\":\"FieldValueInvalid\",\
+             \"message\":\"Invalid value: {\\\"a\\\":1}: field is immutable\",\"field\":\"spec.template\"}]}}".to_owned(),
+            "403\n{\"details\":{\"causes\":[{\"reason\":\"NamespaceTerminating\"}]}}".to_owned(),
+            "404\n{\"details\":{\"kind\":\"namespaces\",\"name\":\"shop\"}}".to_owned(),
+            "200\n299 - \"would violate PodSecurity \\\"restricted:latest\\\": x\"".to_owned(),
+            format!("422\n{{\"details\":{{\"causes\":[{}{{}}]}}}}", "{},".repeat(20_000)),
+            format!("500\n{}", "[".repeat(50_000)),
+            format!("400\n{}", "日".repeat(50_000)),
+        ];
+        let words = [
+            "Invalid value: ",
+            "): ",
+            ": ",
+            "\"message\":\"",
+            "\"causes\":[",
+            "\"field\":",
+            "\\\"",
+            "299 - \"",
+            "\\ud800",
+        ];
+        fuzz::reader(module_path!(), &samples, &words, |input| {
+            let text = String::from_utf8_lossy(input);
+            let (code, body) = text.split_once('\n').unwrap_or(("500", &text));
+            let status = status(code.parse().unwrap_or(500), body.as_bytes());
+            let _ = (warning(body), Failure::Status(Box::new(status.clone())).is_transient());
+            for kind in ["Deployment", "Secret"] {
+                let refusal = Refusal::of(Failure::Status(Box::new(status.clone())), kind);
+                let error = Error::from(ApplyError { object: key(kind), refusal });
+                assert!(!error.message.is_empty());
+            }
+        });
     }
 }

@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use kube::client::Body;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use jiff::Timestamp;
+use kube::client::{AuthError, Body};
 use kube::core::Status;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Cluster;
+use crate::text::{beginning, both_ends};
 
 pub(super) type Request = http::Request<Vec<u8>>;
 
+/// Answers of a server that has an answer: lists of a namespace are the largest.
+const LARGEST: usize = 64 << 20;
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_FOR: Duration = Duration::from_mins(1);
@@ -25,6 +30,8 @@ pub(super) struct Answer {
     pub body: Bytes,
     /// Texts of the `Warning` headers.
     pub warnings: Vec<String>,
+    /// When the API server answered, by its own clock; whole seconds.
+    pub date: Option<Timestamp>,
 }
 
 /// Why there is no successful answer.
@@ -94,22 +101,38 @@ impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::Status(status),
-            other => Self::Transport(chain(&other)),
+            other => Self::Transport(told(&other)),
         }
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
+/// The error with its causes, outermost first. Of a login plugin's output only its own complaint is repeated: what it
+/// prints otherwise is credentials.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = || std::iter::successors(Some(error), |error| error.source());
+    if let Some(plugin) = causes().find_map(|cause| plugin(cause.downcast_ref()?)) {
+        return plugin;
+    }
+    let mut texts: Vec<String> = Vec::new();
+    for text in causes().map(ToString::to_string) {
         if !texts.iter().any(|said| said.contains(&text)) {
             texts.push(text);
         }
-        next = cause.source();
     }
     texts.join(": ")
+}
+
+fn plugin(error: &AuthError) -> Option<String> {
+    match error {
+        AuthError::AuthExecRun { out, .. } => {
+            let complaint = both_ends(String::from_utf8_lossy(&out.stderr).trim(), 300);
+            Some(format!("auth exec: the kubeconfig's login plugin failed ({}): {complaint}", out.status))
+        }
+        AuthError::AuthExecParse(_) => {
+            Some("auth exec: what the kubeconfig's login plugin printed are no credentials".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// A GET of `path`, which may carry a query.
@@ -120,6 +143,16 @@ pub(super) fn get(path: &str) -> Request {
 /// A POST of `body` as JSON.
 pub(super) fn post(path: &str, body: &serde_json::Value) -> Request {
     bare(Method::POST, path, Some(body))
+}
+
+/// A PUT of `body` as JSON.
+pub(super) fn put(path: &str, body: &serde_json::Value) -> Request {
+    bare(Method::PUT, path, Some(body))
+}
+
+/// A PATCH with `body`; its form is the caller's to name.
+pub(super) fn patch(path: &str, body: &serde_json::Value) -> Request {
+    bare(Method::PATCH, path, Some(body))
 }
 
 /// A DELETE with `body` as its options.
@@ -160,35 +193,47 @@ impl Cluster {
     /// Sends `request` once; with fresh credentials a second time when the first ones are refused.
     pub(super) async fn once(&self, request: Request) -> Result<Answer, Failure> {
         match self.attempt(request.clone()).await {
-            Err(failure) if failure.code() == Some(401) && self.reload().await.is_ok() => self.attempt(request).await,
+            Err(failure) if failure.code() == Some(401) && Box::pin(self.reload()).await.is_ok() => {
+                self.attempt(request).await
+            }
             result => result,
         }
     }
 
     async fn attempt(&self, request: Request) -> Result<Answer, Failure> {
         let patience = if request.method() == Method::GET { READ_TIMEOUT } else { WRITE_TIMEOUT };
-        timeout(patience, self.exchange(request)).await.unwrap_or(Err(Failure::silent(patience)))
+        timeout(patience, Box::pin(self.exchange(request))).await.unwrap_or(Err(Failure::silent(patience)))
     }
 
     async fn exchange(&self, request: Request) -> Result<Answer, Failure> {
         let response = self.client().send(request.map(Body::from)).await?;
         let (parts, body) = response.into_parts();
-        let body = body.collect_bytes().await?;
+        let body = Limited::new(body, LARGEST).collect().await.map_err(|error| broken(error.as_ref()))?.to_bytes();
         if !parts.status.is_success() {
             return Err(Failure::Status(Box::new(status(parts.status.as_u16(), &body))));
         }
-        Ok(Answer { body, warnings: warnings(&parts.headers) })
+        Ok(Answer { body, warnings: warnings(&parts.headers), date: date(&parts.headers) })
     }
 }
 
+fn broken(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Failure {
+    if error.is::<LengthLimitError>() {
+        return Failure::Transport(format!("the answer is larger than {} MiB", LARGEST >> 20));
+    }
+    Failure::Transport(told(error))
+}
+
 /// The API server's `Status`; proxies and unknown paths answer with plain text instead.
-fn status(code: u16, body: &[u8]) -> Status {
-    let mut status = serde_json::from_slice(body).unwrap_or_else(|_| {
-        let text: String = String::from_utf8_lossy(body).trim().chars().take(200).collect();
-        Status::failure(&text, "")
-    });
+pub(super) fn status(code: u16, body: &[u8]) -> Status {
+    let mut status = serde_json::from_slice(body)
+        .unwrap_or_else(|_| Status::failure(&beginning(String::from_utf8_lossy(body).trim(), 200), ""));
     status.code = code;
     status
+}
+
+fn date(headers: &http::HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(http::header::DATE)?.to_str().ok()?;
+    jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp())
 }
 
 fn warnings(headers: &http::HeaderMap) -> Vec<String> {
@@ -196,7 +241,7 @@ fn warnings(headers: &http::HeaderMap) -> Vec<String> {
 }
 
 /// The text of `299 - "text"`, as RFC 7234 writes it.
-fn warning(header: &str) -> Option<String> {
+pub(super) fn warning(header: &str) -> Option<String> {
     let (_, quoted) = header.split_once('"')?;
     let (text, _) = quoted.rsplit_once('"')?;
     Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
@@ -205,6 +250,7 @@ fn warning(header: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::{Redactor, leaks};
 
     fn failure(code: u16, reason: &str, message: &str) -> Failure {
         Failure::Status(Box::new(Status { code, ..Status::failure(message, reason) }))
@@ -234,6 +280,24 @@ mod tests {
         let header = r#"299 - "would violate PodSecurity \"restricted:latest\": x""#;
         assert_eq!(warning(header).as_deref(), Some(r#"would violate PodSecurity "restricted:latest": x"#));
         assert_eq!(warning("299"), None);
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        let headers = [(http::header::DATE, "Sat, 21 Nov 2026 08:15:00 GMT".parse().expect("a header"))];
+        let date = date(&headers.into_iter().collect()).expect("a date");
+        assert_eq!(date.to_string(), "2026-11-21T08:15:00Z");
+    }
+
+    #[test]
+    fn a_secret_that_is_cut_in_two_does_not_come_out() {
+        let secret = "MADE-UP/SECRET+0123456789";
+        let redactor = Redactor::default();
+        redactor.learn(secret);
+        for length in 150..220 {
+            let message = status(502, format!("{}{secret}, and so on", "x".repeat(length)).as_bytes()).message;
+            assert!(!leaks(&redactor.mask(&message), secret), "{message}");
+        }
     }
 
     #[test]

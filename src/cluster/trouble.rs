@@ -5,7 +5,7 @@ use super::request::Failure;
 use crate::error::Error;
 
 /// What a failed connection's texts contain, what that means, and what to do.
-const MEANINGS: [(&[&str], &str, &str); 8] = [
+const MEANINGS: [(&[&str], &str, &str); 9] = [
     (
         &["certificate expired", "Expired"],
         "the API server's certificate has expired, or this machine's clock is wrong",
@@ -41,12 +41,21 @@ const MEANINGS: [(&[&str], &str, &str); 8] = [
         "the server does not answer in time",
         "is the machine up, and does a firewall or VPN stand between? Try: kubectl get --raw /version",
     ),
+    (
+        &["the answer is larger than"],
+        "the server answers more than an API server does",
+        "is the kubeconfig's server an API server? Try: kubectl get --raw /version",
+    ),
     (&["certificate"], "the encrypted connection could not be made", "try: kubectl get --raw /version"),
 ];
 
+/// Clusters that renew their own certificates do not renew those in copies of their kubeconfig.
+const CERTIFICATE_ENDS: &str = "see when the client certificate ends: kubectl config view --minify --raw \
+    -o jsonpath='{.users[0].user.client-certificate-data}' | base64 -d | openssl x509 -noout -enddate";
+
 /// Whether the failure stays until somebody does something about it.
 pub(super) fn is_lasting(chain: &str) -> bool {
-    let lasting = [0, 1, 2, 5, 7].into_iter().flat_map(|index| MEANINGS[index].0);
+    let lasting = [0, 1, 2, 5, 7, 8].into_iter().flat_map(|index| MEANINGS[index].0);
     lasting.into_iter().any(|text| chain.contains(text))
 }
 
@@ -69,10 +78,8 @@ impl Cluster {
                 let (what, hint) = refused(status.code);
                 let error = Error::refused(format!("{trying}: {server} answered {}{what}", status.code));
                 let error = if status.message.is_empty() { error } else { error.because(status.message) };
-                match hint {
-                    Some(hint) => error.hint(hint),
-                    None => error,
-                }
+                let error = hint.into_iter().fold(error, Error::hint);
+                if status.code == 401 && self.has_certificate() { error.hint(CERTIFICATE_ENDS) } else { error }
             }
         }
     }

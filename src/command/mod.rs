@@ -1,15 +1,29 @@
 //! The verbs: each chooses what is asked for and who watches, then runs the engine.
 
 pub mod all;
+pub mod plan;
+pub mod recover;
+pub mod render;
 
+use std::env;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
+use tokio::task::JoinHandle;
 
-use crate::cli::{Cli, Command, DeployArgs};
+use crate::cli::{Cli, Command, CommonArgs, DeployArgs};
+use crate::cluster::Cluster;
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::event::Events;
 use crate::redact::Redactor;
-use crate::ui;
+use crate::registry::Registry;
+use crate::stage::{Context, Wrote};
+use crate::ui::{self, View};
+
+/// Exit code of a plan that changes something, when that was asked for.
+const CHANGES: u8 = 6;
 
 /// Parses the command line, does what it asks for and says how it went.
 pub fn run() -> ExitCode {
@@ -20,7 +34,7 @@ pub fn run() -> ExitCode {
     let redactor = Redactor::default();
     ui::panic_hook(&redactor);
     match dispatch(cli, &redactor) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             ui::report_error(&error, &redactor);
             error.kind.exit_code()
@@ -31,31 +45,119 @@ pub fn run() -> ExitCode {
 /// Help and version are answers; everything else that clap says is a refusal.
 fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    if error.use_stderr() { Kind::Refused.exit_code() } else { ExitCode::SUCCESS }
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    ui::report_next("hdeploy --help");
+    Kind::Refused.exit_code()
 }
 
-fn dispatch(cli: Cli, redactor: &Redactor) -> Result<()> {
+fn dispatch(cli: Cli, redactor: &Redactor) -> Result<ExitCode> {
     let bare = cli.deploy == DeployArgs::default();
     let arguments = match cli.command {
         Some(Command::All(arguments)) if bare => arguments,
+        Some(Command::Plan(arguments)) if bare => {
+            let changes = block_on(plan::run(cli.common, arguments, redactor.clone()))?;
+            return Ok(if changes { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS });
+        }
+        Some(Command::Recover) if bare => return done(recover::run(cli.common, redactor.clone())),
+        Some(Command::Render(arguments)) if bare => return done(render::run(cli.common, arguments, redactor.clone())),
         Some(_) => {
             return Err(Error::refused("options of a deploy stand before the verb")
-                .hint("write them behind it: hdeploy all --skip-build"));
+                .hint("write them behind it, as in: hdeploy all --skip-build"));
         }
         None if cli.deploy.skip_build || cli.deploy.tag.is_some() => cli.deploy,
         None if bare => {
             // A closed pipe is no reason to fail.
             let _ = Cli::command().print_help();
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
         None => {
             return Err(Error::refused("these options need a verb").hint("hdeploy all, with the same options"));
         }
     };
-    block_on(all::run(cli.common, arguments, redactor.clone()))
+    done(all::run(cli.common, arguments, redactor.clone()))
 }
 
-fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+fn done(work: impl Future<Output = Result<()>>) -> Result<ExitCode> {
+    block_on(work).map(|()| ExitCode::SUCCESS)
+}
+
+/// What a verb works with, as far as it is known without a cluster.
+struct Setup {
+    config: Arc<Config>,
+    registry: Registry,
+    events: Events,
+    display: JoinHandle<()>,
+}
+
+impl Setup {
+    /// Reads the configuration and starts the display.
+    fn open(common: &CommonArgs, view: View, redactor: &Redactor) -> Result<Self> {
+        let here =
+            env::current_dir().map_err(|error| Error::refused("there is no working directory").because(error))?;
+        let config = Arc::new(Config::load(common.config.as_deref(), &here, redactor)?);
+        let registry = Registry::new(&config.registry, redactor)?;
+        let (events, messages) = Events::channel(redactor.clone());
+        let display = tokio::spawn(ui::run(messages, view));
+        Ok(Self { config, registry, events, display })
+    }
+
+    /// Waits until everything is said. Whoever got a sender of the events must have dropped it.
+    async fn close(self) {
+        drop(self.events);
+        // A display that panicked has said so.
+        let _ = self.display.await;
+    }
+}
+
+/// Does `work` on the cluster until it is done or a signal comes, and waits until everything is said.
+async fn on_cluster(
+    common: &CommonArgs,
+    redactor: &Redactor,
+    work: impl AsyncFnOnce(&Context) -> Result<()>,
+) -> Result<()> {
+    let view = if common.plain { View::Lines } else { View::Auto };
+    let setup = Setup::open(common, view, redactor)?;
+    let cluster = Cluster::connect(common.context.as_deref(), setup.config.context.as_deref()).await?;
+    let context = Context {
+        config: Arc::clone(&setup.config),
+        events: setup.events.clone(),
+        registry: setup.registry.clone(),
+        cluster,
+        wrote: Wrote::default(),
+    };
+    let outcome = tokio::select! {
+        outcome = work(&context) => outcome.map_err(|error| context.wrote.classify(error)),
+        signal = interrupted() => Err(stopped(&context, signal)),
+    };
+    drop(context);
+    setup.close().await;
+    outcome
+}
+
+fn stopped(context: &Context, signal: &str) -> Error {
+    if context.wrote.get() {
+        Error::new(Kind::Stranded, format!("stopped by {signal} half-way; what was applied stands"))
+            .hint("hdeploy recover puts back what was there before; the next deploy begins with that")
+    } else {
+        Error::refused(format!("stopped by {signal}; nothing was written to the cluster"))
+    }
+}
+
+async fn interrupted() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // One TLS provider for all clients. It fails only when one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()

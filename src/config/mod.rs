@@ -22,11 +22,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use secrecy::is_secret_name;
 pub(crate) use source::shown;
 
 use crate::error::Result;
 use crate::model::{ImageRef, Repository, ServiceName};
 use crate::redact::{Redactor, Secret};
+
+/// Bytes that a configuration, and any file that it takes values from, may have: as many as fit into a ConfigMap.
+const LARGEST: usize = 1 << 20;
 
 /// A validated configuration. Paths are absolute.
 #[derive(Clone, Debug)]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::fields::Fields;
-use super::secrecy::is_secret_name;
 use super::tree::Entry;
 use super::value::{Found, Lack, Values};
 use super::{ConfigMap, Substitution};
@@ -38,7 +37,7 @@ pub(super) fn config_map(root: &Fields<'_>, values: &Values<'_>) -> Option<Confi
     let mut data = from_env_file(&fields, values);
     for entry in fields.map("values") {
         refuse_key(entry, values);
-        if let Some(text) = values.text(&entry.value, &entry.key) {
+        if let Some(text) = values.product_text(entry) {
             data.insert(entry.key.clone(), text);
         }
     }
@@ -55,9 +54,7 @@ fn from_env_file(fields: &Fields<'_>, values: &Values<'_>) -> BTreeMap<String, S
     let overridden = fields.map("values");
     let ours = variables.iter().filter(|variable| !overridden.iter().any(|entry| entry.key == variable.name));
     ours.map(|variable| {
-        if is_secret_name(&variable.name) {
-            values.learn(&variable.value);
-        }
+        values.learn_promised(&variable.name, &variable.value);
         values.refuse_placeholder(variable.place, &variable.name, &variable.value);
         (variable.name.clone(), variable.value.clone())
     })

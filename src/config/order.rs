@@ -1,6 +1,7 @@
 //! `order:`: which workloads wait for which.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::fields::{Fields, items, texts};
 use super::source::Place;
@@ -23,9 +24,10 @@ pub(super) fn order(root: &Fields<'_>, values: &Values<'_>) -> Order {
 }
 
 fn refuse_circles(order: &Order, places: &[(&str, Place)], values: &Values<'_>) {
-    let mut told: Vec<String> = Vec::new();
-    for (name, place) in places {
-        let Some(circle) = circle(order, name) else { continue };
+    let stuck = stuck(order);
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    for (name, place) in places.iter().filter(|(name, _)| stuck.contains(name)) {
+        let Some(circle) = circle(order, &stuck, name) else { continue };
         if circle.iter().any(|member| told.contains(member)) {
             continue;
         }
@@ -34,25 +36,52 @@ fn refuse_circles(order: &Order, places: &[(&str, Place)], values: &Values<'_>) 
     }
 }
 
-/// The shortest way from `name` back to itself.
-fn circle(order: &Order, name: &str) -> Option<Vec<String>> {
-    let mut ways = vec![vec![name.to_owned()]];
-    let mut seen: Vec<String> = Vec::new();
-    while !ways.is_empty() {
-        let mut longer = Vec::new();
-        for way in ways {
-            for next in way.last().and_then(|last| order.get(last)).into_iter().flatten() {
-                let further: Vec<String> = way.iter().chain([next]).cloned().collect();
-                if next == name {
-                    return Some(further);
+/// The names that are left when those that wait for nothing are taken away, again and again: the circles, and what
+/// waits for them.
+fn stuck(order: &Order) -> BTreeSet<&str> {
+    let mut waits: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut waiting: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, before) in order {
+        let before = before.iter().filter_map(|other| order.get_key_value(other));
+        for (other, _) in before {
+            *waits.entry(name).or_default() += 1;
+            waiting.entry(other).or_default().push(name);
+        }
+    }
+    let mut free: Vec<&str> = order.keys().map(String::as_str).filter(|name| !waits.contains_key(name)).collect();
+    while let Some(name) = free.pop() {
+        for other in waiting.remove(name).unwrap_or_default() {
+            match waits.get_mut(other) {
+                Some(1) => {
+                    waits.remove(other);
+                    free.push(other);
                 }
-                if !seen.contains(next) {
-                    seen.push(next.clone());
-                    longer.push(further);
-                }
+                Some(count) => *count -= 1,
+                None => {}
             }
         }
-        ways = longer;
+    }
+    waits.into_keys().collect()
+}
+
+/// The shortest way from `name` back to itself through names that are `stuck`.
+fn circle<'a>(order: &'a Order, stuck: &BTreeSet<&'a str>, name: &'a str) -> Option<Vec<&'a str>> {
+    // What was reached, and from where.
+    let mut from: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut next = VecDeque::from([name]);
+    while let Some(here) = next.pop_front() {
+        for other in order.get(here)?.iter().map(String::as_str).filter(|other| stuck.contains(other)) {
+            if other == name {
+                let mut circle = vec![name];
+                circle.extend(std::iter::successors(Some(here), |here| from.get(here).copied()));
+                circle.reverse();
+                return Some(circle);
+            }
+            if let Entry::Vacant(entry) = from.entry(other) {
+                entry.insert(here);
+                next.push_back(other);
+            }
+        }
     }
     None
 }
@@ -68,8 +97,16 @@ mod tests {
                 .into_iter()
                 .map(|(name, others)| (name.to_owned(), others.into_iter().map(str::to_owned).collect()))
                 .collect();
-        assert_eq!(circle(&order, "a").expect("a circle"), ["a", "c", "a"]);
-        assert_eq!(circle(&order, "e").expect("a circle"), ["e", "e"]);
-        assert_eq!(circle(&order, "d"), None);
+        let stuck = stuck(&order);
+        let circle = |name| circle(&order, &stuck, name);
+        assert_eq!(circle("a").expect("a circle"), ["a", "c", "a"]);
+        assert_eq!(circle("e").expect("a circle"), ["e", "e"]);
+        assert_eq!(circle("d"), None);
+    }
+
+    #[test]
+    fn a_long_chain_is_no_circle() {
+        let order: Order = (0..5000).map(|n| (format!("a{n}"), vec![format!("a{}", n + 1)])).collect();
+        assert!(stuck(&order).is_empty());
     }
 }

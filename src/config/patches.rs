@@ -84,6 +84,7 @@ fn scalar(node: &Node, name: &str, values: &Values<'_>) -> Option<Value> {
     let typed = if *plain { scalar::plain(text) } else { Ok(Value::String(text.clone())) };
     let typed = typed.map_err(|message| values.sources.report(node.place, format!("{name}: {message}"))).ok()?;
     if typed.is_string() {
+        values.learn_promised(name, text);
         values.refuse_placeholder(node.place, name, text);
     }
     Some(typed)

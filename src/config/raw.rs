@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::LARGEST;
 use super::source::{Place, Sources, clean};
 use super::tree::{self, Entry, Node, Yaml};
 use super::value::is_reference;
 use crate::error::{Error, Result};
+use crate::text::{bytes_of, line_beyond_utf8};
 
 const FOLDER: &str = "deploy-k3s";
 const NAME: &str = "config.yaml";
@@ -72,20 +74,18 @@ fn unreadable(shown: &str, cause: std::io::Error) -> Error {
 }
 
 fn load(file: &Path, sources: &Sources) -> std::io::Result<Option<Node>> {
-    let bytes = std::fs::read(file)?;
+    let bytes = bytes_of(file, LARGEST)?;
     let text = String::from_utf8_lossy(&bytes);
     let number = sources.add(file, &text);
-    let start = Place { file: number, line: 1, column: 1, width: 1 };
-    if let Err(error) = std::str::from_utf8(&bytes) {
-        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
+    let start = Place::start(number);
+    if let Some(line) = line_beyond_utf8(&bytes) {
         sources.report(Place { line, ..start }, "this line is not UTF-8");
         return Ok(None);
     }
     let root = tree::parse(&text, number, sources);
-    if root.as_ref().is_none_or(Node::is_null) {
-        return Ok(Some(Node { place: start, value: Yaml::Map(Vec::new()) }));
-    }
-    Ok(root)
+    // A file of comments alone says nothing, which is no error.
+    let empty = root.as_ref().is_some_and(Node::is_null);
+    Ok(if empty { Some(Node { place: start, value: Yaml::Map(Vec::new()) }) } else { root })
 }
 
 /// `root` over the file that its `extends` names, over the file that that one names, and so on.

@@ -59,7 +59,9 @@ fn refused(shown: &str, findings: Vec<String>) -> Error {
         1 => "one finding".to_owned(),
         count => format!("{count} findings"),
     };
-    Error::refused(format!("{shown} cannot be used: {count}")).details(findings)
+    Error::refused(format!("{shown} cannot be used: {count}"))
+        .details(findings)
+        .hint(format!("mend it; hdeploy render --config {shown} reads it again and changes nothing"))
 }
 
 /// The texts that this configuration declares as not yet replaced; wrong items are told when the list is opened.

@@ -10,7 +10,7 @@ const BESIDE: [&str; 7] = ["id", "path", "file", "name", "url", "host", "user"];
 
 /// Whether a value of this name is taken for a secret: one of its words says so, and its last word does not say that
 /// it is only about one (`PUSH_KEY` is, `PUSH_KEY_PATH` is not).
-pub(super) fn is_secret_name(name: &str) -> bool {
+pub fn is_secret_name(name: &str) -> bool {
     let words = words(name);
     let about = words.last().is_some_and(|last| BESIDE.contains(&last.as_str()));
     !about && words.iter().any(|word| WORDS.iter().any(|known| word == known || is_compound(word, known)))

@@ -137,7 +137,7 @@ fn args(entries: &[Entry], values: &Values<'_>) -> BTreeMap<String, String> {
         let message = format!("{:?} cannot be the name of a build argument", entry.key);
         values.sources.report(entry.place, message);
     }
-    entries.iter().filter_map(|entry| Some((entry.key.clone(), values.text(&entry.value, &entry.key)?))).collect()
+    entries.iter().filter_map(|entry| Some((entry.key.clone(), values.product_text(entry)?))).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,13 @@ use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::secrecy;
+use crate::text::beginning;
+
+/// So many findings are told, and so many letters of each.
+const MOST_FINDINGS: usize = 100;
+const LONGEST_MESSAGE: usize = 1000;
+/// Bytes of a line that is shown with its finding.
+const LONGEST_LINE: usize = 2000;
 
 /// A stretch of one line of one file. Line and column count from 1, in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +21,13 @@ pub(super) struct Place {
     pub line: usize,
     pub column: usize,
     pub width: usize,
+}
+
+impl Place {
+    /// Where `file` begins.
+    pub fn start(file: usize) -> Self {
+        Self { file, line: 1, column: 1, width: 1 }
+    }
 }
 
 #[derive(Debug)]
@@ -79,12 +93,18 @@ impl Sources {
         let mut findings = self.findings.borrow().clone();
         findings.sort();
         findings.dedup();
-        findings.iter().map(|(place, first, message)| self.tell(*place, *first, message)).collect()
+        let told = findings.iter().take(MOST_FINDINGS);
+        let mut texts: Vec<String> = told.map(|(place, first, message)| self.tell(*place, *first, message)).collect();
+        if findings.len() > MOST_FINDINGS {
+            texts.push(format!("and {} more", findings.len() - MOST_FINDINGS));
+        }
+        texts
     }
 
     fn tell(&self, place: Place, first: Option<Place>, message: &str) -> String {
         let files = self.files.borrow();
         let Some(source) = files.get(place.file) else { return message.to_owned() };
+        let message = beginning(message, LONGEST_MESSAGE);
         let mut text = format!("{}:{}:{}: {message}", source.shown, place.line, place.column);
         if let Some(first) = first.filter(|first| first.file == place.file) {
             text.push_str(&excerpt(source, first));
@@ -98,6 +118,9 @@ impl Sources {
 /// short values, and a file that cannot be parsed has taught it nothing.
 fn excerpt(source: &Source, place: Place) -> String {
     let Some(line) = source.lines.get(place.line.saturating_sub(1)) else { return String::new() };
+    if line.len() > LONGEST_LINE {
+        return String::new();
+    }
     let line = secrecy::without_value(line);
     let length = line.chars().count();
     let before = place.column.saturating_sub(1);

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use proptest::prelude::*;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
 use crate::error::Error;
+use crate::fuzz;
 
 const DIGEST: &str = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a";
 
@@ -172,6 +172,20 @@ fn secrets_are_learnt_as_they_are_read() {
 }
 
 #[test]
+fn values_written_down_under_secret_names_are_learnt_too() {
+    let written = Product::good()
+        .replace("{LEVEL: info", "{LEVEL: info, DB_PASSWORD: made-up-one, KEY_ID: shown-one")
+        .replace("{RELEASE: 1.10", "{RELEASE: 1.10, NPM_TOKEN: made-up-two")
+        .replace("x: null, ref: {key: a,", "x: null, apiKey: made-up-three, ref: {key: shown-two,");
+    let (config, redactor) = Product::new().load(&written);
+    config.unwrap();
+    assert_eq!(
+        redactor.mask("made-up-one shown-one made-up-two made-up-three shown-two"),
+        "••••• shown-one ••••• ••••• shown-two"
+    );
+}
+
+#[test]
 fn paths_count_from_the_file_in_which_they_stand() {
     let product = Product::new();
     product.load(&Product::good()).0.unwrap();
@@ -242,6 +256,8 @@ fn every_finding_has_its_own_words() {
         ("timeout: 1800", "timeout: 86401", "settle.timeout is a whole number of seconds"),
         ("[replace-this]", "[[a]]", "placeholders is a list of texts"),
         ("{value: PORT, format: int}", "{format: int}", "a check has either allOrNone, value or file"),
+        ("{value: PORT, format: int}", "{value: PORT, file: a, format: int}", "a check has either allOrNone, value or"),
+        ("{value: PORT, format: int}", "{value: PORT}", "format is missing"),
         ("{value: PORT,", "{file: no.pem,", "the file deploy-k3s/no.pem does not exist"),
         ("{value: PORT,", "{file: settings.env,", "deploy-k3s/settings.env is no int"),
         ("{value: PORT,", "{file: manifests,", "cannot read deploy-k3s/manifests"),
@@ -289,25 +305,60 @@ fn bytes_that_are_no_text_are_a_finding() {
     assert!(error.details[0].starts_with("deploy-k3s/config.yaml:2:1: this line is not UTF-8"), "{:?}", error.details);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+#[test]
+fn services_name_at_least_one() {
+    let good = Product::good();
+    let (begin, end) = (good.find("services:").unwrap(), good.find("manifests:").unwrap());
+    let findings = Product::new().findings(&format!("{}services: {{}}\n{}", &good[..begin], &good[end..]));
+    assert!(findings.iter().any(|finding| finding.contains("services names at least one service")), "{findings:?}");
+}
 
-    #[test]
-    fn any_bytes_are_refused_with_findings(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let product = Product::new();
-        std::fs::write(product.0.path().join("deploy-k3s/config.yaml"), bytes).unwrap();
-        let error = product.load_file("deploy-k3s/config.yaml").0.unwrap_err();
-        prop_assert!(!error.details.is_empty());
-    }
+#[test]
+fn what_is_no_yaml_is_the_only_finding() {
+    let product = Product::new();
+    let findings = product.findings("a: [1\nb: 2\n");
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(product.findings("").iter().any(|finding| finding.contains("namespace is missing")));
+    assert!(product.findings("# nothing yet\n").iter().any(|finding| finding.contains("services is missing")));
+}
 
-    #[test]
-    fn a_configuration_with_any_stretch_replaced_is_read_or_refused(
-        at in 0..1200usize, length in 0..40usize, with in "[a-z:{}\\[\\]&*<|'\" \n-]{0,12}",
-    ) {
-        let good: Vec<char> = Product::good().chars().collect();
-        let (at, end) = (at.min(good.len()), (at + length).min(good.len()));
-        let text: String = good[..at].iter().copied().chain(with.chars()).chain(good[end..].iter().copied()).collect();
-        let (config, _) = Product::new().load(&text);
-        prop_assert!(config.is_ok() || !config.unwrap_err().details.is_empty());
-    }
+#[test]
+fn any_input_is_read_or_refused() {
+    let mut samples = fuzz::files(
+        &["deploy-k3s", "tests/fixtures/product/config.yaml"],
+        &[".example", "sandbox.yaml", "config.yaml"],
+    );
+    samples.push(Product::good().into_bytes());
+    samples.extend(fuzz::yaml_bombs().into_iter().map(String::into_bytes));
+    // Lists and maps whose members are compared with each other.
+    let many = |from: &str, line: fn(usize) -> String| {
+        let lines = fuzz::many(3000, line);
+        Product::good().replace(from, &format!("{from}{lines}")).into_bytes()
+    };
+    samples.push(many("order: {migrate: [cache]", |n| format!(", a{n}: [a{}]", n + 1)));
+    samples.push(many("substitutions:\n", |n| format!("  T{n}_: {{env: A}}\n")));
+    samples.push(many("services:\n", |n| format!("  a{n}: {{image: i{n}}}\n")));
+    samples.push(Product::good().replace("namespace", &"namespace".repeat(4000)).into_bytes());
+    let words = [
+        "{env: API_URL}",
+        "{file: registry-password}",
+        "{envFile: settings.env, key: INGEST_TOKEN}",
+        ", default: x",
+        "extends: base.yaml\n",
+        "extends: config.yaml\n",
+        "merge: ",
+        "json: ",
+        "path: /a/-",
+        "op: add",
+        "null",
+        DIGEST,
+    ];
+    let product = Product::new();
+    product.write("deploy-k3s/base.yaml", "registry: {owner: other}\nplaceholders: [x]\n");
+    fuzz::reader(module_path!(), &samples, &words, |input| {
+        std::fs::write(product.0.path().join("deploy-k3s/config.yaml"), input).unwrap();
+        if let Err(error) = product.load_file("deploy-k3s/config.yaml").0 {
+            assert!(!error.details.is_empty());
+        }
+    });
 }

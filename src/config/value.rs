@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::LARGEST;
 use super::env_file::{self, Variable};
 use super::secrecy::is_secret_name;
 use super::source::{Place, Sources};
 use super::tree::{Entry, Node, Yaml};
 use crate::redact::Redactor;
 use crate::suggest::did_you_mean;
+use crate::text::text_of;
 
 const SOURCES: [&str; 3] = ["env", "file", "envFile"];
 
@@ -87,6 +89,21 @@ impl<'a> Values<'a> {
         }
         self.refuse_placeholder(node.place, name, &found.text);
         Ok(found)
+    }
+
+    /// The value of `entry`, whose key is a name of the product's: when that promises a secret, the redactor learns the
+    /// value even if it is written down here.
+    pub fn product_text(&self, entry: &Entry) -> Option<String> {
+        let text = self.text(&entry.value, &entry.key)?;
+        self.learn_promised(&entry.key, &text);
+        Some(text)
+    }
+
+    /// Teaches the redactor `value` if its name promises a secret. `key` alone says which secret is meant.
+    pub fn learn_promised(&self, name: &str, value: &str) {
+        if name != "key" && is_secret_name(name) {
+            self.learn(value);
+        }
     }
 
     /// Teaches the redactor.
@@ -176,7 +193,7 @@ impl<'a> Values<'a> {
 
     /// The text of a file, or what is wrong.
     pub fn read(&self, path: &Path) -> Result<String, String> {
-        std::fs::read_to_string(path).map_err(|cause| match cause.kind() {
+        text_of(path, LARGEST).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound => format!("the file {} does not exist", self.sources.shown(path)),
             std::io::ErrorKind::InvalidData => format!("the file {} is not UTF-8", self.sources.shown(path)),
             _ => format!("cannot read {}: {cause}", self.sources.shown(path)),

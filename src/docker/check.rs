@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Component, Path};
 
+use super::LARGEST_FILE;
 use super::dockerfile::Dockerfile;
 use crate::config::Build;
 use crate::error::{Error, Result};
+use crate::text::bytes_of;
 
 /// Whether the context's folder, the Dockerfile and the target are there.
 ///
@@ -31,7 +33,7 @@ pub(super) fn dockerfile(build: &Build) -> Result<Dockerfile> {
         ))
         .hint("name it relative to the context, or make a folder the context that holds both"));
     }
-    let text = fs::read(&path).map_err(|error| {
+    let text = bytes_of(&path, LARGEST_FILE).map_err(|error| {
         let here = fs::read_dir(&build.context).into_iter().flatten().flatten();
         let names = here.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let others: Vec<String> = names.filter(|name| name.to_lowercase().contains("dockerfile")).collect();

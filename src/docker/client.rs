@@ -10,9 +10,9 @@ use super::Docker;
 use crate::error::{Error, Result};
 use crate::model::Digest;
 
-/// The API version of Docker 18.09, the first with BuildKit.
-const OLDEST: (u32, u32) = (1, 39);
-const CHECK: Duration = Duration::from_secs(5);
+/// The API version of Docker 20.10, the oldest that this program is tested with. BuildKit itself came with 1.39.
+const OLDEST: (u32, u32) = (1, 41);
+const CHECK: Duration = Duration::from_secs(4);
 /// bollard counts until the answer begins; that of a build begins after its context was sent.
 const LONGEST_SECONDS: u64 = 24 * 60 * 60;
 const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
@@ -170,19 +170,24 @@ pub(super) async fn check(docker: &Docker) -> Result<Daemon> {
     let version = tokio::time::timeout(CHECK, asked).await.map_err(late)?;
     let version = version
         .map_err(|error| not_allowed(docker, &error).unwrap_or_else(|| not_there(&docker.endpoint)).because(error))?;
+    let address = &docker.endpoint.address;
     if version.os.as_deref() == Some("windows") {
-        let address = &docker.endpoint.address;
         return Err(Error::refused(format!(
             "the Docker daemon at {address} runs Windows containers, without BuildKit"
         ))
         .hint("switch it to Linux containers, or set DOCKER_HOST or DOCKER_CONTEXT to a daemon that has them"));
     }
+    let parts: Vec<&str> = version.components.iter().flatten().map(|part| part.name.as_str()).collect();
+    if let Some(other) = parts.iter().find(|name| name.starts_with("Podman")) {
+        return Err(Error::refused(format!("what answers at {address} is {other}, without BuildKit"))
+            .hint("set DOCKER_HOST or DOCKER_CONTEXT to a Docker daemon; see: docker context ls"));
+    }
     let daemon =
         Daemon { version: version.version.unwrap_or_default(), api_version: version.api_version.unwrap_or_default() };
     if is_too_old(&daemon.api_version) {
         return Err(Error::refused(format!(
-            "the Docker daemon at {} is too old: version {} with API {}, and BuildKit needs API {}.{}",
-            docker.endpoint.address, daemon.version, daemon.api_version, OLDEST.0, OLDEST.1
+            "the Docker daemon at {address} is too old: version {} with API {}, and API {}.{} is needed (Docker 20.10)",
+            daemon.version, daemon.api_version, OLDEST.0, OLDEST.1
         ))
         .hint("update Docker on that host, or set DOCKER_HOST or DOCKER_CONTEXT to a newer daemon"));
     }
@@ -275,7 +280,7 @@ mod tests {
 
     #[test]
     fn versions_compare_as_numbers() {
-        assert!(is_too_old("1.38") && is_too_old("1.9"));
-        assert!(!is_too_old("1.39") && !is_too_old("1.100") && !is_too_old("2.0") && !is_too_old("?"));
+        assert!(is_too_old("1.40") && is_too_old("1.9"));
+        assert!(!is_too_old("1.41") && !is_too_old("1.100") && !is_too_old("2.0") && !is_too_old("?"));
     }
 }

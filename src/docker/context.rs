@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::LARGEST_FILE;
 use super::ignore::{Ignore, Matched};
 use crate::config::Build;
 use crate::error::{Error, Result};
 use crate::model::hex;
+use crate::text::bytes_of;
 
 /// One entry of a context.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +55,7 @@ pub fn content_hash(build: &Build) -> Result<String> {
         }
     }
     let dockerfile = build.context.join(&build.dockerfile);
-    let bytes = fs::read(&dockerfile).map_err(|error| unreadable(&dockerfile, error))?;
+    let bytes = bytes_of(&dockerfile, LARGEST_FILE).map_err(|error| unreadable(&dockerfile, error))?;
     field(&mut hash, &bytes);
     let mut digits = hex(&hash.finalize());
     digits.truncate(12);
@@ -131,7 +133,7 @@ fn entries(build: &Build) -> Result<Vec<Entry>> {
 fn ignore_of(build: &Build) -> Result<Ignore> {
     let own = build.context.join(format!("{}.dockerignore", build.dockerfile));
     for file in [own, build.context.join(".dockerignore")] {
-        match fs::read(&file) {
+        match bytes_of(&file, LARGEST_FILE) {
             Ok(bytes) => return Ignore::parse(&String::from_utf8_lossy(&bytes), &file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unreadable(&file, error)),

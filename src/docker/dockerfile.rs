@@ -1,6 +1,10 @@
 //! Reads a Dockerfile as far as a deploy needs it: stages, base images, and which line a step came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Bytes of a name with its variables resolved, and levels of defaults inside defaults.
+const LONGEST: usize = 1024;
+const MOST_LEVELS: usize = 8;
 
 /// A Dockerfile's instructions, comments and continuation lines put away.
 #[derive(Debug)]
@@ -59,10 +63,8 @@ impl Dockerfile {
     pub(super) fn images(&self, args: &BTreeMap<String, String>) -> Vec<String> {
         let known = self.global_args(args);
         let stages = self.stages();
-        let is_stage = |image: &str| {
-            image.parse::<usize>().is_ok()
-                || stages.iter().any(|stage| stage.name.as_deref() == Some(&image.to_lowercase()))
-        };
+        let names: BTreeSet<&str> = stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+        let is_stage = |image: &str| image.parse::<usize>().is_ok() || names.contains(image.to_lowercase().as_str());
         let copied =
             self.instructions.iter().filter(|one| one.keyword == "COPY").filter_map(|one| flag(&one.rest, "from"));
         let mounted = self.instructions.iter().filter(|one| one.keyword == "RUN").flat_map(|one| mounts(&one.rest));
@@ -183,25 +185,39 @@ fn unquoted(text: &str) -> &str {
     ['"', '\''].iter().find_map(|q| text.strip_prefix(*q)?.strip_suffix(*q)).unwrap_or(text)
 }
 
-/// `$A`, `${A}`, `${A:-default}` and `${A:+other}` replaced.
+/// `$A`, `${A}`, `${A:-default}` and `${A:+other}` replaced. Values may double themselves line by line: what is longer
+/// than any image's name is cut off.
 fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
-    let Some((before, after)) = text.split_once('$') else { return text.to_owned() };
+    expand_in(text, known, 0)
+}
+
+fn expand_in(text: &str, known: &BTreeMap<String, String>, level: usize) -> String {
     let get = |name: &str| known.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let (value, rest) = if let Some((inside, rest)) = after.strip_prefix('{').and_then(closing_brace) {
-        let end = inside.find(|c: char| !is_name(c)).unwrap_or(inside.len());
-        let (name, modifier) = inside.split_at(end);
-        let word = |word: &str| expand(word, known);
-        let value = match modifier.trim_start_matches(':').split_at_checked(1) {
-            Some(("-", default)) => get(name).map_or_else(|| word(default), str::to_owned),
-            Some(("+", other)) => get(name).map(|_| word(other)).unwrap_or_default(),
-            _ => get(name).unwrap_or_default().to_owned(),
-        };
-        (value, rest)
-    } else {
-        let end = after.find(|c: char| !is_name(c)).unwrap_or(after.len());
-        (get(&after[..end]).unwrap_or_default().to_owned(), &after[end..])
-    };
-    format!("{before}{value}{}", expand(rest, known))
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some((inside, behind)) = after.strip_prefix('{').and_then(closing_brace) {
+            let (name, modifier) = inside.split_at(inside.find(|c: char| !is_name(c)).unwrap_or(inside.len()));
+            let word =
+                |word: &str| if level < MOST_LEVELS { expand_in(word, known, level + 1) } else { word.to_owned() };
+            match modifier.trim_start_matches(':').split_at_checked(1) {
+                Some(("-", default)) => out.push_str(&get(name).map_or_else(|| word(default), str::to_owned)),
+                Some(("+", other)) => out.push_str(&get(name).map(|_| word(other)).unwrap_or_default()),
+                _ => out.push_str(get(name).unwrap_or_default()),
+            }
+            rest = behind;
+        } else {
+            let (name, behind) = after.split_at(after.find(|c: char| !is_name(c)).unwrap_or(after.len()));
+            out.push_str(get(name).unwrap_or_default());
+            rest = behind;
+        }
+        if out.len() > LONGEST {
+            out.truncate(out.floor_char_boundary(LONGEST));
+            return out;
+        }
+    }
+    out + rest
 }
 
 fn closing_brace(text: &str) -> Option<(&str, &str)> {
@@ -281,6 +297,7 @@ fn heredocs(rest: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
 
     const SAMPLE: &str = "# syntax=docker/dockerfile:1\n\
         ARG GO=registry.example/go:1\n\
@@ -354,8 +371,17 @@ mod tests {
             ("${B:-${A}-alpine}", "1-alpine"),
             ("$B", ""),
             ("plain", "plain"),
+            ("${A", "{A"),
+            ("${A:-", "{A:-"),
         ] {
             assert_eq!(expand(text, &known), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn values_that_double_themselves_stay_short() {
+        let doubled = fuzz::many(63, |n| format!("ARG A{}=$A{n}$A{n}\n", n + 1));
+        let file = Dockerfile::parse(&format!("ARG A0=xxxxxxxx\n{doubled}FROM $A63\n"));
+        assert_eq!(file.images(&BTreeMap::new()), ["x".repeat(LONGEST)]);
     }
 }

@@ -7,6 +7,7 @@ use super::log::Failed;
 use super::{BuildRequest, Docker};
 use crate::error::{Error, Result};
 use crate::model::{Repository, Tag};
+use crate::text::beginning;
 
 /// How a failure is told apart by the daemon's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,9 @@ pub(super) fn build(request: &BuildRequest, file: &Dockerfile, failed: Option<Fa
         error = error.detail(failed.log.join("\n"));
     }
     if wrote {
-        error = error.hint("the Docker daemon's disk may be full: docker system df; docker builder prune");
+        error = error
+            .hint("if it is the Docker daemon's disk that is full: docker system df; docker builder prune")
+            .hint("if it is a small file system of the step's own, such as /dev/shm: write somewhere else");
     }
     let copies = failed.step.contains("] COPY ") || failed.step.contains("] ADD ");
     if copies && cause(&failed.error) == Cause::NotFound {
@@ -90,10 +93,7 @@ fn exit_code(error: &str) -> Option<&str> {
 /// A step's name for a sentence; the whole line is told beside it.
 fn short(step: &str) -> String {
     let words = step.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words,
-    }
+    beginning(&words, 80)
 }
 
 /// The image that the step fetches.
@@ -212,6 +212,7 @@ pub(super) fn request<T>(docker: &Docker, what: &str, result: Result<T, ApiError
 mod tests {
     use super::*;
     use crate::config::Build;
+    use crate::fuzz;
 
     fn request() -> BuildRequest {
         BuildRequest {
@@ -270,5 +271,64 @@ mod tests {
         assert_eq!(line_in("dockerfile parse error line 12: unknown instruction"), Some(12));
         assert_eq!(line_in("dockerfile parse error on line 3: x"), Some(3));
         assert_eq!(line_in("no such thing"), None);
+    }
+
+    /// The Dockerfile, a blank line that only this has, and what a daemon says of it.
+    const CUT: &str = "\n====\n";
+
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let said = "[web 3/3] RUN make all\nexecutor failed running [/bin/sh -c make]: exit code: 2\n\
+            [internal] load metadata for registry.example/go:1\n[1/2] FROM go:1\nresolve image config for a\n\
+            dockerfile parse error line 3: x\nno space left on device\n[linux/amd64 web 2/2] COPY a b\n";
+        let mut samples = fuzz::files(&["tests/fixtures"], &["Dockerfile"]);
+        for sample in &mut samples {
+            sample.extend(format!("{CUT}{said}").bytes());
+        }
+        let doubled = fuzz::many(39, |n| format!("ARG A{}=$A{n}$A{n}\n", n + 1));
+        samples.extend(
+            [
+                format!("# escape=`\nFROM a AS b\nRUN <<END `\n x\nEND\nCOPY --from=b --chown=1 x y{CUT}{said}"),
+                format!("ARG A0=xxxxxxxx\n{doubled}FROM $A39\n"),
+                format!("FROM {}\n", "$A".repeat(30_000)),
+                format!("FROM {}\n", "${A:-".repeat(20_000)),
+                format!("FROM {}{}\n", "${A:-".repeat(5000), "}".repeat(5000)),
+                "FROM a\n".repeat(9000),
+                fuzz::many(4000, |n| format!("FROM a{n} AS b{n}\nCOPY --from=c{n} a b\n")),
+                "RUN <<A <<B <<C\n".repeat(4000),
+                "RUN \\\n".repeat(10_000),
+                format!("RUN --mount={}\n", "from=a,".repeat(9000)),
+            ]
+            .map(String::into_bytes),
+        );
+        let words = [
+            CUT,
+            "FROM ",
+            " AS ",
+            "ARG A=",
+            "$A",
+            "${A:-",
+            "${A:+",
+            "COPY --from=",
+            "RUN --mount=from=",
+            "<<EOF",
+            "\\\n",
+            "# escape=`\n",
+            "# syntax=",
+            "[a 1/2] RUN ",
+            "line 99999999999999999999",
+            "exit code: ",
+        ];
+        fuzz::reader(module_path!(), &samples, &words, |input| {
+            let text = String::from_utf8_lossy(input);
+            let (file, said) = text.split_once(CUT).unwrap_or((&text, ""));
+            let file = Dockerfile::parse(file);
+            let request = request();
+            let _ = (file.images(&request.build.args), file.stage_names(), file.has_stage("web"));
+            for (step, error) in said.lines().zip(said.lines().skip(1)).take(50) {
+                let failed = Failed { vertex: String::new(), step: step.into(), error: error.into(), log: Vec::new() };
+                let _ = (build(&request, &file, Some(failed), error), build(&request, &file, None, step));
+            }
+        });
     }
 }

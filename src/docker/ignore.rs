@@ -4,9 +4,14 @@ use std::iter::Peekable;
 use std::path::Path;
 use std::str::Chars;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::error::{Error, Result};
+
+/// Memory that one expression may take, and what those of a file may add up to: letters, and as many for each.
+const LARGEST_REGEX: usize = 1 << 20;
+const MOST_LETTERS: usize = 64 << 10;
+const LETTERS_EACH: usize = 64;
 
 /// The patterns of one file, in order: the last one that matches wins.
 #[derive(Debug, Default)]
@@ -38,8 +43,9 @@ impl Ignore {
     pub(super) fn parse(text: &str, file: &Path) -> Result<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut patterns = Vec::new();
+        let mut letters = MOST_LETTERS;
         for (number, line) in text.lines().enumerate() {
-            let pattern = parse_line(line).map_err(|why| {
+            let pattern = parse_line(line, &mut letters).map_err(|why| {
                 Error::refused(format!("{}:{}: not a pattern: {}", file.display(), number + 1, line.trim()))
                     .because(why)
                     .hint("correct the line; '#' starts a comment")
@@ -93,7 +99,7 @@ impl Pattern {
     }
 }
 
-fn parse_line(line: &str) -> Result<Option<Pattern>, Box<dyn std::error::Error + Send + Sync>> {
+fn parse_line(line: &str, letters: &mut usize) -> Result<Option<Pattern>, Box<dyn std::error::Error + Send + Sync>> {
     // Only a '#' in the first column starts a comment.
     if line.starts_with('#') {
         return Ok(None);
@@ -116,7 +122,12 @@ fn parse_line(line: &str) -> Result<Option<Pattern>, Box<dyn std::error::Error +
     if !is_well_formed(&text) || (exception && text == "/") {
         return Err("a '[' without its ']', an empty class or a '\\' at the end".into());
     }
-    Ok(Some(Pattern { how: compile(&text)?, text, exception }))
+    let how = compile(&text)?;
+    if let How::Regex(regex) = &how {
+        let left = letters.checked_sub(LETTERS_EACH + regex.as_str().len());
+        *letters = left.ok_or("the wildcards of this file are more than a build needs")?;
+    }
+    Ok(Some(Pattern { text, exception, how }))
 }
 
 /// Whether Go's `filepath.Match` reads it; BuildKit refuses the others.
@@ -186,7 +197,7 @@ fn compile(pattern: &str) -> Result<How, regex::Error> {
             '*' if chars.next_if_eq(&'*').is_some() => {
                 chars.next_if_eq(&'/');
                 if chars.peek().is_some() {
-                    regex.push_str("(.*/)?");
+                    regex.push_str("(?:.*/)?");
                     is_regex = true;
                 } else if matches!(how, How::Exact) && !is_regex {
                     how = How::Prefix;
@@ -228,7 +239,7 @@ fn compile(pattern: &str) -> Result<How, regex::Error> {
         return Ok(how);
     }
     regex.push('$');
-    Regex::new(&without_sets(&regex)).map(How::Regex)
+    RegexBuilder::new(&without_sets(&regex)).size_limit(LARGEST_REGEX).build().map(How::Regex)
 }
 
 /// In a class, `[`, `&` and `~` stand for themselves in Go's expressions and for sets in this crate's.
@@ -254,6 +265,7 @@ fn without_sets(regex: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
 
     /// Whether `path` is left out, walking down to it as the context does.
     fn excluded(patterns: &str, path: &str) -> bool {
@@ -352,5 +364,37 @@ mod tests {
             let error = Ignore::parse(text, Path::new("x/.dockerignore")).expect_err(text);
             assert!(error.message.starts_with("x/.dockerignore:2: "), "{}", error.message);
         }
+    }
+
+    #[test]
+    fn any_input_is_read_or_refused() {
+        let mut samples = fuzz::files(&["tests/fixtures", "deploy-k3s"], &["ignore"]);
+        samples.extend(
+            [
+                "# x\n*\n!src\n**/*.go\na/**/b\n?.txt\na[b-d]e\n[^a]\n\\*\n/ a\n./a/../b//c/\n".to_owned(),
+                "?".repeat(16_000),
+                "**/".repeat(5000) + "a",
+                "*a".repeat(8000),
+                "[a-\u{10ffff}]".repeat(2000),
+                "[^a]?*\n".repeat(2500),
+                format!("[{}]", "a-z".repeat(5000)),
+                "!a/*\n".repeat(4000),
+                "a/../".repeat(4000),
+            ]
+            .map(String::into_bytes),
+        );
+        let words = [
+            "!", "**", "**/", "*", "?", "[a-z]", "[^", "]", "\\", "/", "..", "\n", "\\d", "\\p", "\\b", "(?i)",
+            "{9999}",
+        ];
+        fuzz::reader(module_path!(), &samples, &words, |input| {
+            let Ok(ignore) = Ignore::parse(&String::from_utf8_lossy(input), Path::new(".dockerignore")) else { return };
+            let (_, folder) = ignore.excludes("src", &Matched::default());
+            for path in
+                ["src/main.go", "src/日本", "src/a b/c.txt", "src/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"]
+            {
+                let _ = (ignore.excludes(path, &folder), ignore.may_return_below(path));
+            }
+        });
     }
 }

@@ -5,11 +5,13 @@ use std::collections::{HashMap, VecDeque};
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex};
 
 use super::BuildUpdate;
+use crate::text::{CUT, both_ends, plain};
 
 /// How many lines of a failed step are shown.
 const LAST_LINES: usize = 20;
-/// Bytes of a line without an end that are kept.
-const LONGEST_LINE: usize = 64 * 1024;
+/// Bytes of a line without an end that are kept, and letters of any line that are shown.
+const LONGEST_LINE: usize = 16 << 10;
+const LONGEST_SHOWN: usize = 4000;
 
 /// What is known about the steps of one build.
 #[derive(Default)]
@@ -161,46 +163,25 @@ fn forget_overwritten(rest: &mut Vec<u8>) {
     }
     let end = rest.trim_ascii_end().len();
     let shown = rest[..end].iter().rposition(|byte| *byte == b'\r').map_or(0, |at| at + 1);
-    rest.drain(..shown.max(rest.len().saturating_sub(LONGEST_LINE)));
-}
-
-/// One line as a terminal would show it at last: without escape sequences, and of what carriage returns overwrote
-/// only the last.
-fn clean(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let text = without_escapes(&text);
-    let shown = text.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
-    shown.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().trim_end().to_owned()
-}
-
-fn without_escapes(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '\u{1b}' {
-            shown.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('[') => drop(chars.by_ref().find(|c| ('\u{40}'..='\u{7e}').contains(c))),
-            // A title or link: until BEL, or ESC and a backslash.
-            Some(']') => {
-                while let Some(c) = chars.next() {
-                    if c == '\u{7}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
-                        break;
-                    }
-                }
-            }
-            Some('(' | ')') => drop(chars.next()),
-            _ => {}
-        }
+    rest.drain(..shown);
+    if let Some(most) = rest.len().checked_sub(LONGEST_LINE).filter(|more| *more > 0) {
+        // Letters are not cut in two.
+        let inside = rest[most..].iter().take_while(|byte| (0x80..0xc0).contains(*byte)).count();
+        let mut kept = CUT.to_string().into_bytes();
+        kept.extend_from_slice(&rest[most + inside..]);
+        *rest = kept;
     }
-    shown
+}
+
+fn clean(bytes: &[u8]) -> String {
+    both_ends(&plain(&String::from_utf8_lossy(bytes)), LONGEST_SHOWN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
+    use crate::redact::{Redactor, leaks};
     use bollard::moby::buildkit::v1::VertexLog;
 
     fn vertex(digest: &str, name: &str) -> Vertex {
@@ -265,6 +246,31 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_comes_out_of_no_line_however_its_bytes_arrive() {
+        let secret = "MADE-UP/SECRET+0123456789";
+        let redactor = Redactor::default();
+        redactor.learn(secret);
+        // Before, across and behind the places where a long line is cut.
+        let places = [0, LONGEST_SHOWN / 3 - 30, LONGEST_LINE - 40].map(|start| (start..start + 40).step_by(5));
+        for length in places.into_iter().flatten() {
+            let text = format!("{}{secret}{}", "x".repeat(length), "é".repeat(LONGEST_LINE / 2));
+            for chunk in [97, 5000, text.len()] {
+                let mut state = Log::default();
+                let mut seen = Vec::new();
+                for bytes in text.as_bytes().chunks(chunk) {
+                    let log = VertexLog { vertex: "a".into(), msg: bytes.to_vec(), ..VertexLog::default() };
+                    seen.extend(state.take(StatusResponse { logs: vec![log], ..StatusResponse::default() }));
+                }
+                seen.extend(state.finish());
+                for update in seen {
+                    let (BuildUpdate::Step(line) | BuildUpdate::Log(line)) = update;
+                    assert!(!leaks(&redactor.shown(&line), secret), "{length} letters before, in chunks of {chunk}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_line_without_an_end_stays_small() {
         let mut state = Log::default();
         said(&mut state, vec![vertex("a", "[1/1] RUN a")], vec![]);
@@ -273,20 +279,53 @@ mod tests {
         }
         assert!(state.steps["a"].rest.len() <= LONGEST_LINE);
         assert_eq!(said(&mut state, vec![], vec![log("a", "\n")]), ["19999 done"]);
-        said(&mut state, vec![], vec![log("a", &"x".repeat(3 * LONGEST_LINE))]);
-        assert_eq!(state.steps["a"].rest.len(), LONGEST_LINE);
+        said(&mut state, vec![], vec![log("a", &"é".repeat(3 * LONGEST_LINE))]);
+        said(&mut state, vec![], vec![log("a", "x")]);
+        assert!(state.steps["a"].rest.len() <= LONGEST_LINE + CUT.len_utf8());
+        let line = said(&mut state, vec![], vec![log("a", "\n")]).remove(0);
+        assert!(line.starts_with("…é") && line.ends_with("éx") && line.len() < LONGEST_LINE, "{} bytes", line.len());
     }
 
+    /// Each line is something that BuildKit says of a step, which its first letter names: its name, that it began, an
+    /// error, that it ended, or else output, with or without a line end.
     #[test]
-    fn what_terminals_interpret_is_taken_out() {
-        for (raw, shown) in [
-            ("\u{1b}[31mred\u{1b}[0m", "red"),
-            ("10%\r50%\r100%\r", "100%"),
-            ("\u{1b}]0;title\u{7}x\u{1b}]8;;u\u{1b}\\y", "xy"),
-            ("a\tb\u{8}\u{0}", "a\tb"),
-            ("\u{1b}(Bok", "ok"),
-        ] {
-            assert_eq!(clean(raw.as_bytes()), shown, "{raw:?}");
-        }
+    fn any_input_is_read_or_refused() {
+        let samples = [
+            "an[build 1/2] RUN a\nab\nao10%\rl20%\nbn[2/2] COPY\nbb\nbl\u{1b}[31mred\u{1b}[0m\naeexit code: 1\nad\n"
+                .to_owned(),
+            format!("ab\n{}", "ao10%\r".repeat(5000)),
+            format!("ao{}\n", "x".repeat(100_000)),
+            format!("al{}\n", "\u{1b}]8;;".repeat(20_000)),
+            "al\nbl\n".repeat(10_000),
+            ('\u{100}'..'\u{2800}').flat_map(|c| [c, 'l', '\n']).collect(),
+        ];
+        let words = ["\nan", "\nab", "\nal", "\nao", "\nae", "\nad", "\u{1b}[", "\u{1b}]", "\u{7}", "context canceled"];
+        fuzz::reader(module_path!(), &samples, &words, |input| {
+            let mut state = Log::default();
+            for line in input.split(|byte| *byte == b'\n') {
+                let text = String::from_utf8_lossy(line);
+                let mut chars = text.chars();
+                let (digest, what) = (chars.next().unwrap_or('a').to_string(), chars.next());
+                let rest = chars.as_str();
+                let mut status = StatusResponse::default();
+                let vertex = Vertex { digest: digest.clone(), ..Vertex::default() };
+                match what {
+                    Some('n') => status.vertexes.push(Vertex { name: rest.into(), ..vertex }),
+                    Some('b') => status.vertexes.push(Vertex { started: Some(stamp()), ..vertex }),
+                    Some('e') => status.vertexes.push(Vertex { error: rest.into(), ..vertex }),
+                    Some('d') => status.vertexes.push(Vertex { completed: Some(stamp()), ..vertex }),
+                    Some('l') => status.logs.push(log(&digest, &format!("{rest}\n"))),
+                    _ => {
+                        let msg = line.get(2..).unwrap_or_default().to_vec();
+                        status.logs.push(VertexLog { vertex: digest, msg, ..VertexLog::default() });
+                    }
+                }
+                for update in state.take(status) {
+                    let (BuildUpdate::Step(text) | BuildUpdate::Log(text)) = update;
+                    assert!(!text.contains(['\n', '\r', '\u{1b}']), "{text:?}");
+                }
+            }
+            let _ = (state.finish(), state.failed());
+        });
     }
 }

@@ -24,6 +24,9 @@ use crate::model::{Digest, Repository, ServiceName, Tag};
 pub use check::check_build;
 pub use client::Daemon;
 
+/// Bytes that a Dockerfile or `.dockerignore` may have.
+const LARGEST_FILE: usize = 1 << 20;
+
 /// A Docker daemon. Clones share the daemon; any number of builds and pushes may run side by side.
 #[derive(Clone)]
 pub struct Docker {

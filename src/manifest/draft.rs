@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::rendered::Rendered;
-use super::{Object, Source, images, is_namespaced, lint, normal, patch, substitute, wave};
+use super::rendered::{Rendered, scopes};
+use super::{Object, Source, images, is_namespaced, lint, normal, patch, publish, read, substitute, wave};
 use crate::config::{Config, Substitution};
 use crate::error::{Error, Result};
-use crate::model::{ImageRef, ObjectKey, PinnedImage, ServiceName};
+use crate::model::{Identity, ImageRef, ObjectKey, PinnedImage, ServiceName};
 
 /// Objects with holes where the images of services go.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Draft {
     warnings: Vec<Warning>,
     /// Repository path to service.
     services: BTreeMap<String, ServiceName>,
+    /// Everything that the manifests define, whatever of it is deployed.
+    wanted: BTreeSet<Identity>,
 }
 
 /// A file that is left out because a value for it is missing.
@@ -51,20 +53,23 @@ impl Draft {
     pub fn new(config: &Config, objects: Vec<Object>) -> Result<Self> {
         let mut findings = Vec::new();
         let (mut objects, left_out, skipped) = without_skipped(objects, &config.substitutions);
-        patch::apply(&mut objects, &left_out, &config.patches, &mut findings);
         config_map(config, &mut objects, &mut findings);
-        let known: Vec<Object> = objects.iter().chain(&left_out).cloned().collect();
-        findings.extend(wave::unknown_names(&objects, &known, &config.order));
+        patch::apply(&mut objects, &left_out, &config.patches, &mut findings);
+        findings.extend(wave::unknown_names(&objects, &left_out, &config.order));
+        drop(left_out);
         let services = config.services.iter().map(|s| (s.repository.path.clone(), s.name.clone())).collect();
-        let mut draft = Self { objects, skipped, warnings: Vec::new(), services };
+        let mut draft = Self { objects, skipped, warnings: Vec::new(), services, wanted: BTreeSet::new() };
         draft.fill_in(config);
         draft.namespaces(config, &mut findings);
+        draft.twice(&mut findings);
         draft.check(config, &mut findings);
         if findings.is_empty() {
             draft.unused(config);
+            draft.wanted = draft.everything(&config.namespace);
+            publish::publish(&mut draft.objects);
             return Ok(draft);
         }
-        Err(Error::refused("the manifests cannot be deployed").details(findings))
+        Err(Error::refused("the manifests cannot be deployed").details(findings).hint(read::READ_AGAIN))
     }
 
     /// The objects, with whatever the manifests say where images go.
@@ -106,7 +111,7 @@ impl Draft {
     /// When a service's image is used and `pins` does not have it.
     pub fn pin(self, pins: &BTreeMap<ServiceName, PinnedImage>) -> Result<Rendered> {
         let mut open = BTreeSet::new();
-        let Self { mut objects, services, .. } = self;
+        let Self { mut objects, services, wanted, .. } = self;
         for object in &mut objects {
             images::replace(&mut object.value, |image| {
                 let path = image.parse::<ImageRef>().ok()?.path;
@@ -119,10 +124,22 @@ impl Draft {
             });
         }
         if open.is_empty() {
-            return Ok(Rendered::new(objects));
+            return Ok(Rendered::new(objects, wanted));
         }
         let open: Vec<String> = open.into_iter().collect();
         Err(Error::refused(format!("there is no image for {}", open.join(", "))))
+    }
+
+    /// An object whose kind only the cluster knows is taken for one in `namespace` as well as for one in none.
+    fn everything(&self, namespace: &str) -> BTreeSet<Identity> {
+        let skipped = self.skipped.iter().flat_map(|skipped| skipped.objects.clone());
+        let keys = self.objects.iter().map(Object::key).chain(skipped);
+        let places = |key: ObjectKey| {
+            let here =
+                key.namespace.is_none().then(|| ObjectKey { namespace: Some(namespace.to_owned()), ..key.clone() });
+            here.into_iter().chain([key])
+        };
+        keys.flat_map(places).map(|key| key.identity()).collect()
     }
 
     fn service_of(&self, image: &str) -> Option<&ServiceName> {
@@ -157,6 +174,17 @@ impl Draft {
         }
     }
 
+    /// What two manifests define, or one in two versions: which of them would hold in the end is chance.
+    fn twice(&self, findings: &mut Vec<String>) {
+        let mut seen: BTreeMap<Identity, &Source> = BTreeMap::new();
+        for object in &self.objects {
+            let key = object.key();
+            if let Some(first) = seen.insert(key.identity(), &object.source) {
+                findings.push(format!("{}: {key} stands in {first} already", object.source));
+            }
+        }
+    }
+
     fn check(&self, config: &Config, findings: &mut Vec<String>) {
         let left_over: Vec<&str> = config.substitutions.iter().map(|s| s.placeholder.as_str()).collect();
         for object in &self.objects {
@@ -173,6 +201,14 @@ impl Draft {
     fn unused(&mut self, config: &Config) {
         let used = self.references();
         let unused = config.services.iter().filter(|service| !used.contains_key(&service.name));
+        let bare = self.objects.iter().filter(|object| matches!(object.kind(), "Pod" | "ReplicaSet"));
+        self.warnings.extend(bare.map(|object| Warning {
+            subject: object.key().to_string(),
+            message: format!(
+                "{}: nobody waits for it; of a Deployment it would be known whether it runs",
+                object.source
+            ),
+        }));
         self.warnings.extend(unused.map(|service| Warning {
             subject: service.name.to_string(),
             message: format!("no manifest uses the image {}", service.repository.path),
@@ -224,18 +260,8 @@ fn config_map(config: &Config, objects: &mut Vec<Object>, findings: &mut Vec<Str
         "metadata": {"name": wanted.name, "namespace": config.namespace},
         "data": wanted.values,
     });
-    let file = super::read::shown(&config.file);
+    let file = read::shown(&config.file);
     objects.push(Object { value, source: Source { file, document: 1, line: 0 } });
-}
-
-/// Scopes of the kinds that the manifests themselves define.
-fn scopes(objects: &[Object]) -> BTreeMap<(String, String), bool> {
-    let of = |object: &Object| {
-        let spec = &object.value["spec"];
-        let name = (spec["group"].as_str()?.to_owned(), spec["names"]["kind"].as_str()?.to_owned());
-        Some((name, spec["scope"] == "Namespaced"))
-    };
-    objects.iter().filter(|object| object.kind() == "CustomResourceDefinition").filter_map(of).collect()
 }
 
 /// The mirror's reference for `image`, when the configuration names one.

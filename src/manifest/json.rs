@@ -6,22 +6,16 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Value};
 
 use super::scalar::{number_of, unsigned};
-
-const TWICE: &str = "the key stands here twice: ";
+use super::yaml::Wrong;
 
 /// A value that was read so.
 pub(super) struct Json(pub(super) Value);
 
-/// Whether `error` is about a key that stands twice.
-pub(super) fn is_twice(error: &serde_json::Error) -> bool {
-    error.to_string().starts_with(TWICE)
-}
-
-/// `error` without its place.
-pub(super) fn words(error: &serde_json::Error) -> String {
+/// `error` in a value that begins after `before` lines of its file.
+pub(super) fn wrong(error: &serde_json::Error, before: usize) -> Wrong {
     let words = error.to_string();
     let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
-    format!("no JSON: {words}")
+    Wrong { line: before + error.line(), column: error.column(), message: format!("no JSON: {words}") }
 }
 
 impl<'de> Deserialize<'de> for Json {
@@ -75,7 +69,7 @@ impl<'de> Visitor<'de> for Reader {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("{TWICE}{key:?}")));
+                return Err(A::Error::custom(format!("the key {key:?} stands here twice")));
             }
             let Json(value) = entries.next_value()?;
             map.insert(key, value);

@@ -7,11 +7,16 @@ mod lint;
 pub mod needs;
 mod normal;
 mod patch;
+pub mod pod_security;
+pub mod publish;
+mod quantity;
 pub mod read;
 pub mod rendered;
 pub(crate) mod scalar;
-mod substitute;
+mod secrets;
+pub mod substitute;
 pub mod wave;
+pub mod write;
 mod yaml;
 
 use std::fmt;
@@ -20,7 +25,9 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 pub use draft::{Draft, Skipped, Warning};
+use rendered::JOB_LABEL;
 pub use rendered::Rendered;
+pub use secrets::secrets;
 pub use wave::{Wave, WaveKind};
 
 use crate::model::ObjectKey;
@@ -58,6 +65,15 @@ impl Object {
     /// What identifies it.
     pub fn key(&self) -> ObjectKey {
         ObjectKey::of(&self.value).expect("reading refuses objects without identity")
+    }
+
+    /// The same as people know it: a Job is called as in the manifests.
+    pub fn known_as(&self) -> ObjectKey {
+        let mut key = self.key();
+        if let (Some(name), "Job") = (self.value["metadata"]["labels"][JOB_LABEL].as_str(), self.kind()) {
+            name.clone_into(&mut key.name);
+        }
+        key
     }
 
     /// Its kind.

@@ -14,6 +14,8 @@ pub struct Need {
     pub key: ObjectKey,
     /// A key in its data, when a single one is needed.
     pub data_key: Option<String>,
+    /// Whether it is a Secret with which images are pulled.
+    pub is_for_pulls: bool,
     /// Who needs it.
     pub by: Vec<ObjectKey>,
 }
@@ -28,12 +30,24 @@ pub fn needs(objects: &[Object]) -> Vec<Need> {
                 let key =
                     ObjectKey { api_version: "v1".into(), kind: kind.into(), namespace: by.namespace.clone(), name };
                 if !provided(objects, &key, data_key.as_deref()) {
-                    needs.entry((key, data_key)).or_default().insert(by.clone());
+                    needs.entry((key, data_key)).or_default().insert(object.known_as());
                 }
             }
         }
     }
-    needs.into_iter().map(|((key, data_key), by)| Need { key, data_key, by: by.into_iter().collect() }).collect()
+    let need = |((key, data_key), by): ((ObjectKey, _), BTreeSet<_>)| Need {
+        is_for_pulls: key.kind == "Secret" && objects.iter().any(|object| pulls_with(object, &key)),
+        key,
+        data_key,
+        by: by.into_iter().collect(),
+    };
+    needs.into_iter().map(need).collect()
+}
+
+fn pulls_with(object: &Object, key: &ObjectKey) -> bool {
+    let specs = images::pod_specs(&object.value);
+    object.key().namespace == key.namespace
+        && specs.into_iter().flat_map(|spec| list(&spec["imagePullSecrets"])).any(|secret| secret["name"] == *key.name)
 }
 
 /// Whether the pods of `object` use the ConfigMap or Secret `key`.
@@ -139,7 +153,10 @@ mod tests {
         );
         let found: Vec<String> = needs(&[pod, settings])
             .into_iter()
-            .map(|need| format!("{} {}", need.key, need.data_key.unwrap_or_default()).trim().to_owned())
+            .map(|need| {
+                let pulls = if need.is_for_pulls { "(pulls)" } else { "" };
+                format!("{} {}{pulls}", need.key, need.data_key.unwrap_or_default()).trim().to_owned()
+            })
             .collect();
         assert_eq!(
             found,
@@ -148,7 +165,7 @@ mod tests {
                 "PersistentVolumeClaim shop/data",
                 "Secret shop/files",
                 "Secret shop/files k",
-                "Secret shop/pull",
+                "Secret shop/pull (pulls)",
                 "Secret shop/secrets x",
                 "ServiceAccount shop/api"
             ]

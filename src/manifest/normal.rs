@@ -28,29 +28,46 @@ fn without_server_fields(object: &mut Value) {
     }
 }
 
-/// `stringData` becomes `data`: the server never removes a key that was sent as `stringData`.
+/// `stringData` becomes `data`: the server never removes a key that was sent as `stringData`. What is no map of texts is
+/// left for the server to refuse.
 fn string_data(object: &mut Value) {
-    let Some(texts) = object.as_object_mut().and_then(|map| map.remove("stringData")) else { return };
-    let mut data = object["data"].as_object().cloned().unwrap_or_default();
-    for (key, text) in texts.as_object().into_iter().flatten() {
-        let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-        data.insert(key.clone(), STANDARD.encode(text).into());
+    let is_text = |value: &Value| value.is_string() || value.is_null();
+    let texts = object["stringData"].as_object().filter(|texts| texts.values().all(is_text)).cloned();
+    let data = object.get("data").filter(|data| !data.is_null());
+    let (Some(texts), true) = (texts, data.is_none_or(Value::is_object)) else { return };
+    let mut data = data.and_then(Value::as_object).cloned().unwrap_or_default();
+    for (key, text) in texts {
+        data.insert(key, STANDARD.encode(text.as_str().unwrap_or_default()).into());
+    }
+    if let Some(map) = object.as_object_mut() {
+        map.remove("stringData");
     }
     object["data"] = Value::Object(data);
 }
 
-/// The fields of a rolling update are always sent, or a later change of strategy cannot take them back.
+/// The fields of a rolling update are always sent, or a later change of strategy cannot take them back. What is no
+/// strategy is left for the server to refuse.
 fn explicit_rolling_update(object: &mut Value) {
-    let strategy = &object["spec"]["strategy"];
-    if strategy["type"] == "Recreate" || !object["spec"].is_object() {
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let mut strategy = match spec.get("strategy") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(strategy)) => strategy.clone(),
+        Some(_) => return,
+    };
+    let mut rolling = match strategy.get("rollingUpdate") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(rolling)) => rolling.clone(),
+        Some(_) => return,
+    };
+    let kind = strategy.entry("type").or_insert_with(|| json!("RollingUpdate"));
+    if kind != "RollingUpdate" {
         return;
     }
-    let given = strategy["rollingUpdate"].as_object().cloned().unwrap_or_default();
-    let mut fields = Map::new();
     for name in ["maxUnavailable", "maxSurge"] {
-        fields.insert(name.into(), given.get(name).cloned().unwrap_or_else(|| json!("25%")));
+        rolling.entry(name).or_insert_with(|| json!("25%"));
     }
-    object["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": fields});
+    strategy.insert("rollingUpdate".into(), Value::Object(rolling));
+    spec.insert("strategy".into(), Value::Object(strategy));
 }
 
 #[cfg(test)]
@@ -73,6 +90,24 @@ mod tests {
     fn the_texts_of_a_secret_become_its_data() {
         let secret = normal(json!({"kind": "Secret", "data": {"a": "QQ=="}, "stringData": {"a": "new", "b": "text"}}));
         assert_eq!(secret, json!({"kind": "Secret", "data": {"a": "bmV3", "b": "dGV4dA=="}}));
+    }
+
+    #[test]
+    fn what_is_wrong_stays_for_the_server_to_refuse() {
+        for wrong in [
+            json!({"kind": "Secret", "stringData": "a: b"}),
+            json!({"kind": "Secret", "stringData": {"a": 1}}),
+            json!({"kind": "Secret", "data": "text", "stringData": {"a": "b"}}),
+            json!({"kind": "Deployment", "spec": {"strategy": "Recreate"}}),
+            json!({"kind": "Deployment", "spec": {"strategy": {"type": "recreate"}}}),
+            json!({"kind": "Deployment", "spec": {"strategy": {"rollingUpdate": "25%"}}}),
+        ] {
+            assert_eq!(normal(wrong.clone()), wrong);
+        }
+        let typo = normal(json!({"kind": "Deployment", "spec": {"strategy": {"rollingUpdate": {"maxUnavailble": 0}}}}));
+        assert_eq!(typo["spec"]["strategy"]["rollingUpdate"]["maxUnavailble"], 0);
+        let empty = normal(json!({"kind": "Secret", "stringData": {"a": null}}));
+        assert_eq!(empty, json!({"kind": "Secret", "data": {"a": ""}}));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::config::{Patch, PatchOperation, PatchTarget};
 use crate::manifest::Object;
+use crate::manifest::read::identity;
 use crate::model::ObjectKey;
 use crate::suggest::did_you_mean;
 
@@ -40,7 +41,7 @@ fn change(operation: &PatchOperation, object: &mut Object, key: &ObjectKey) -> R
         }
     }
     match ObjectKey::of(&object.value) {
-        Some(after) if after == *key => Ok(()),
+        Some(after) if after == *key => identity(&object.value),
         _ => Err("it changes what identifies the object".into()),
     }
 }

@@ -1,6 +1,5 @@
 //! Files to objects.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +10,17 @@ use super::yaml::{self, Wrong};
 use super::{Object, Source};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::model::ObjectKey;
+use crate::text::{around, beginning, bytes_of, line_beyond_utf8};
+
+/// What to do about findings.
+pub(super) const READ_AGAIN: &str = "mend it; hdeploy render reads it again and changes nothing";
 
 /// Larger than any manifest, smaller than what hurts.
-const LARGEST: u64 = 32 << 20;
+const LARGEST: usize = 32 << 20;
+/// Letters of a name or kind: the API server takes no longer ones.
+const LONGEST_NAME: usize = 253;
+/// Letters of one finding.
+const LONGEST_FINDING: usize = 400;
 
 /// Reads every object in `paths`: folders with everything below them in the order of names, files whatever their name.
 ///
@@ -22,64 +28,56 @@ const LARGEST: u64 = 32 << 20;
 /// Everything that is wrong in any file, each with file, line and the line itself.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Object>> {
     let mut files = Vec::new();
-    for path in paths {
-        collect(path, true, &mut files)?;
-    }
     let mut objects = Vec::new();
     let mut findings = Vec::new();
+    for path in paths {
+        collect(path, true, &mut files, &mut findings);
+    }
     for file in &files {
-        let (bytes, file) = (bytes(file)?, shown(file));
-        match str::from_utf8(&bytes) {
-            Ok(text) => read_text(&file, text, &mut objects, &mut findings),
-            Err(error) => findings.push(not_utf_8(&file, &bytes[..error.valid_up_to()])),
+        match bytes_of(file, LARGEST) {
+            Ok(bytes) => read_bytes(&shown(file), &bytes, &mut objects, &mut findings),
+            Err(error) => findings.push(unreadable(file, &error)),
         }
     }
-    twice(&objects, &mut findings);
     match (findings.is_empty(), objects.is_empty()) {
         (true, false) => Ok(objects),
         (true, true) => {
             let places: Vec<String> = paths.iter().map(|path| shown(path).display().to_string()).collect();
-            Err(Error::refused(format!("there is no manifest in {}", places.join(", "))))
+            Err(Error::refused(format!("there is no manifest in {}", places.join(", ")))
+                .hint("`manifests` of the configuration names folders and files"))
         }
-        (false, _) => Err(Error::refused("the manifests cannot be used").details(findings)),
+        (false, _) => Err(Error::refused("the manifests cannot be used").details(findings).hint(READ_AGAIN)),
     }
 }
 
-fn bytes(file: &Path) -> Result<Vec<u8>> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::refused(format!("{} cannot be read", shown(file).display())).because(error)
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: it cannot be read: {error}", shown(path).display())
+}
+
+fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>, findings: &mut Vec<String>) {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return findings.push(unreadable(path, &error)),
     };
-    let size = fs::metadata(file).map_err(|error| failed(error.into()))?.len();
-    if size > LARGEST {
-        return Err(failed(format!("it is larger than {} MiB", LARGEST >> 20).into()));
+    let wanted = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+    if metadata.is_file() && (named || wanted) {
+        files.push(path.to_owned());
     }
-    fs::read(file).map_err(|error| failed(error.into()))
-}
-
-fn not_utf_8(file: &Path, ahead: &[u8]) -> String {
-    let line = ahead.split(|byte| *byte == b'\n').count();
-    format!("{}:{line}: this line is not UTF-8", file.display())
-}
-
-fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<()> {
-    let failed = |error| Error::refused(format!("{} cannot be read", shown(path).display())).because(error);
-    if !fs::metadata(path).map_err(failed)?.is_dir() {
-        let wanted = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
-        if named || wanted {
-            files.push(path.to_owned());
-        }
-        return Ok(());
+    if !metadata.is_dir() {
+        return;
     }
-    let entries = fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>).map_err(failed)?;
-    let mut names: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut names: Vec<PathBuf> = match entries {
+        Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
+        Err(error) => return findings.push(unreadable(path, &error)),
+    };
     names.sort();
     for name in names {
         let hidden = name.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if !hidden {
-            collect(&name, false, files)?;
+            collect(&name, false, files, findings);
         }
     }
-    Ok(())
 }
 
 /// `path` as a person at the working directory would write it.
@@ -87,7 +85,14 @@ pub fn shown(path: &Path) -> PathBuf {
     config::shown(path, &env::current_dir().unwrap_or_default())
 }
 
-fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
+fn read_bytes(file: &Path, bytes: &[u8], objects: &mut Vec<Object>, findings: &mut Vec<String>) {
+    match line_beyond_utf8(bytes) {
+        Some(line) => findings.push(format!("{}:{line}: this line is not UTF-8", file.display())),
+        None => read_text(file, &String::from_utf8_lossy(bytes), objects, findings),
+    }
+}
+
+pub(super) fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
     for (number, document) in yaml::documents(text).into_iter().enumerate() {
         match document {
             Ok(document) if document.value.is_null() => {}
@@ -102,15 +107,15 @@ fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, findings: &mut 
 
 fn finding(file: &Path, text: &str, document: usize, wrong: &Wrong) -> String {
     let place = format!("{}:{}:{}", file.display(), wrong.line, wrong.column.max(1));
+    let message = beginning(&wrong.message, LONGEST_FINDING);
     if text.lines().any(|line| line.contains("kind") && line.contains("Secret")) {
         // What the line holds may be a value.
-        return format!(
-            "{place} (document {document}): it cannot be read; the line is not shown, as the file may hold secrets"
-        );
+        return format!("{place} (document {document}): {message}; the line is not shown, as the file holds secrets");
     }
     let line = text.lines().nth(wrong.line.saturating_sub(1)).unwrap_or_default();
+    let (line, _) = around(line, wrong.column.saturating_sub(1));
     let line = line.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
-    format!("{place} (document {document}): {}\n  {:>4} | {line}", wrong.message, wrong.line)
+    format!("{place} (document {document}): {message}\n  {:>4} | {line}", wrong.line)
 }
 
 /// Takes an object, or those of a list. Whatever has items is a list to kubectl.
@@ -148,13 +153,17 @@ fn typed(mut item: Value, kind: &str, api_version: &Value) -> Value {
 }
 
 fn take_one(value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
-    match identity(&value).and_then(|()| metadata(&value)) {
+    match identity(&value) {
         Ok(()) => objects.push(Object { value, source: source.clone() }),
-        Err(wrong) => findings.push(format!("{source} (document {}): {wrong}", source.document)),
+        Err(wrong) => {
+            let wrong = beginning(&wrong, LONGEST_FINDING);
+            findings.push(format!("{source} (document {}): {wrong}", source.document));
+        }
     }
 }
 
-fn identity(value: &Value) -> Result<(), String> {
+/// Whether `value` has what identifies an object, and the shape that every object has.
+pub(super) fn identity(value: &Value) -> Result<(), String> {
     if !value.is_object() {
         return Err("it is no object".into());
     }
@@ -163,11 +172,18 @@ fn identity(value: &Value) -> Result<(), String> {
             return Err(format!("it has no {name}"));
         }
     }
+    for pointer in ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"] {
+        let text = value.pointer(pointer).and_then(Value::as_str);
+        if text.is_some_and(|text| text.chars().nth(LONGEST_NAME).is_some()) {
+            return Err(format!("{} is longer than {LONGEST_NAME} letters", pointer[1..].replace('/', ".")));
+        }
+    }
     for pointer in ["/metadata", "/metadata/labels", "/metadata/annotations", "/spec"] {
         if value.pointer(pointer).is_some_and(|part| !part.is_object() && !part.is_null()) {
             return Err(format!("{} is no map", pointer[1..].replace('/', ".")));
         }
     }
+    metadata(&value["metadata"])?;
     let name = value.pointer("/metadata/name");
     if value.pointer("/metadata/generateName").is_some() && name.is_none() {
         return Err("generateName makes another object each time: give it a name".into());
@@ -180,9 +196,8 @@ fn identity(value: &Value) -> Result<(), String> {
 }
 
 /// What kubectl refuses because of its type.
-fn metadata(value: &Value) -> Result<(), String> {
+fn metadata(metadata: &Value) -> Result<(), String> {
     let is_text = |value: &Value| value.is_string() || value.is_null();
-    let metadata = &value["metadata"];
     if !is_text(&metadata["namespace"]) {
         return Err(no_text("namespace", &metadata["namespace"]));
     }
@@ -197,15 +212,6 @@ fn metadata(value: &Value) -> Result<(), String> {
 
 fn no_text(field: &str, value: &Value) -> String {
     format!("metadata.{field} is {value}, not a text: put it into quotes")
-}
-
-fn twice(objects: &[Object], findings: &mut Vec<String>) {
-    let mut seen: BTreeMap<ObjectKey, &Source> = BTreeMap::new();
-    for object in objects {
-        if let Some(first) = seen.insert(object.key(), &object.source) {
-            findings.push(format!("{}: {} stands in {first} already", object.source, object.key()));
-        }
-    }
 }
 
 #[cfg(test)]

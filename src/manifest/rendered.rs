@@ -8,8 +8,10 @@ use super::needs::{self, Need};
 use super::wave::{self, Wave};
 use super::{Object, is_namespaced};
 use crate::error::Result;
-use crate::model::{Digest, ObjectKey};
+use crate::model::{Digest, Identity, ObjectKey};
 
+/// Annotation that holds the hash of the object as it was sent.
+pub const APPLIED: &str = "hdeploy.dev/applied";
 /// Label that holds a Job's name as the manifests have it.
 pub const JOB_LABEL: &str = "hdeploy.dev/job";
 
@@ -17,11 +19,24 @@ pub const JOB_LABEL: &str = "hdeploy.dev/job";
 #[derive(Clone, Debug)]
 pub struct Rendered {
     objects: Vec<Object>,
+    wanted: BTreeSet<Identity>,
 }
 
 impl Rendered {
-    pub(super) fn new(objects: Vec<Object>) -> Self {
-        Self { objects }
+    /// Objects that have everything already.
+    #[cfg(test)]
+    pub fn of(objects: Vec<Object>) -> Self {
+        let wanted = objects.iter().map(|object| object.key().identity()).collect();
+        Self::new(objects, wanted)
+    }
+
+    pub(super) fn new(objects: Vec<Object>, wanted: BTreeSet<Identity>) -> Self {
+        Self { objects, wanted }
+    }
+
+    /// Whether the manifests define `key`, be it among these objects or not.
+    pub fn is_wanted(&self, key: &ObjectKey) -> bool {
+        self.wanted.contains(&key.identity())
     }
 
     /// The objects in the order of the manifests.
@@ -37,13 +52,39 @@ impl Rendered {
     /// Puts objects whose kind only the cluster knows into `namespace` when they name none and need one; then names
     /// Jobs after their content.
     pub fn complete(&mut self, namespace: &str, namespaced: impl Fn(&ObjectKey) -> Option<bool>) {
+        let own_kinds = scopes(&self.objects);
         for object in &mut self.objects {
             let key = object.key();
-            if key.namespace.is_none() && is_namespaced(&key).or_else(|| namespaced(&key)) == Some(true) {
+            let own = own_kinds.get(&(key.group().to_owned(), key.kind.clone())).copied();
+            let known = is_namespaced(&key).or(own).or_else(|| namespaced(&key));
+            if key.namespace.is_none() && known == Some(true) {
                 object.value["metadata"]["namespace"] = json!(namespace);
             }
             if object.kind() == "Job" {
                 name_after_content(&mut object.value);
+            }
+        }
+        self.leave_scaled_replicas();
+        for object in &mut self.objects {
+            stamp(&mut object.value);
+        }
+    }
+
+    /// The objects of which only the cluster knows whether they lie in a namespace: the manifest names none, and neither
+    /// is the kind known here nor defined among the objects.
+    pub fn of_unknown_scope(&self) -> Vec<ObjectKey> {
+        let own_kinds = scopes(&self.objects);
+        let own = |key: &ObjectKey| own_kinds.contains_key(&(key.group().to_owned(), key.kind.clone()));
+        let unknown = |key: &ObjectKey| key.namespace.is_none() && is_namespaced(key).is_none() && !own(key);
+        self.keys().into_iter().filter(unknown).collect()
+    }
+
+    /// Replicas that an autoscaler sets are not sent; one that does not exist yet begins with the least that it allows.
+    fn leave_scaled_replicas(&mut self) {
+        let scaled: Vec<bool> = self.objects.iter().map(|o| self.minimum_replicas(&o.key()).is_some()).collect();
+        for (object, _) in self.objects.iter_mut().zip(scaled).filter(|(_, scaled)| *scaled) {
+            if let Some(spec) = object.value.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.shift_remove("replicas");
             }
         }
     }
@@ -93,6 +134,16 @@ impl Rendered {
     }
 }
 
+/// Scopes of the kinds that the manifests themselves define.
+pub(super) fn scopes(objects: &[Object]) -> BTreeMap<(String, String), bool> {
+    let of = |object: &Object| {
+        let spec = &object.value["spec"];
+        let name = (spec["group"].as_str()?.to_owned(), spec["names"]["kind"].as_str()?.to_owned());
+        Some((name, spec["scope"] == "Namespaced"))
+    };
+    objects.iter().filter(|object| object.kind() == "CustomResourceDefinition").filter_map(of).collect()
+}
+
 /// A Job's template cannot change, so another content is another Job: its name ends in the hash of what it is.
 fn name_after_content(job: &mut Value) {
     let base = job["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -103,8 +154,14 @@ fn name_after_content(job: &mut Value) {
     job["metadata"]["name"] = json!(format!("{}-{hash}", kept.trim_end_matches(['-', '.'])));
 }
 
+/// Notes on the object what it is sent as, so that the next deploy sees whether it would send the same.
+fn stamp(object: &mut Value) {
+    let hash = Digest::of(canonical(object).as_bytes());
+    object["metadata"]["annotations"][APPLIED] = json!(hash.short());
+}
+
 /// JSON with sorted keys: the same content gives the same text.
-fn canonical(value: &Value) -> String {
+pub(super) fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<&String, String> = map.iter().map(|(key, value)| (key, canonical(value))).collect();
@@ -125,7 +182,7 @@ mod tests {
         let value = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
             "spec": {"template": {"spec": {"containers": [{"image": image}]}}}});
         let mut rendered =
-            Rendered::new(vec![Object { value, source: Source { file: "a".into(), document: 1, line: 1 } }]);
+            Rendered::of(vec![Object { value, source: Source { file: "a".into(), document: 1, line: 1 } }]);
         rendered.complete("shop", |_| None);
         rendered.objects[0].value.clone()
     }

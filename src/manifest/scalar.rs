@@ -69,7 +69,7 @@ fn tagged(text: &str, tag: Tag) -> Result<Scalar, String> {
         | (Tag::Int, found @ (Scalar::Int(_) | Scalar::Big(_)))
         | (Tag::Float, found @ Scalar::Float(_))
         | (Tag::Null, found @ Scalar::Null) => Ok(found),
-        _ => Err(format!("{text:?} is not what its tag says")),
+        _ => Err("this is not what its tag says".into()),
     }
 }
 
@@ -80,10 +80,14 @@ fn as_float(int: i64) -> f64 {
 }
 
 fn binary(text: &str) -> Result<Scalar, String> {
-    let dense: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
-    let bytes = STANDARD.decode(dense).map_err(|_| "a !!binary value that is not base64".to_owned())?;
+    let bytes = base64(text).ok_or("a !!binary value that is not base64")?;
     let text = String::from_utf8(bytes).map_err(|_| "a !!binary value that is no text".to_owned())?;
     Ok(Scalar::Text(text))
+}
+
+/// Base64 as Go decodes it: line breaks in it do not count.
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text.replace(['\n', '\r'], "")).ok()
 }
 
 fn implicit(text: &str) -> Scalar {

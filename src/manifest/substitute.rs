@@ -5,6 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::scalar::base64;
+
 /// Whether `object` holds `placeholder` anywhere, also inside the base64 of a Secret.
 pub fn holds(object: &Value, placeholder: &str) -> bool {
     let mut found = false;
@@ -23,7 +25,7 @@ pub fn put(object: &mut Value, placeholder: &str, value: &str) {
 
 /// A value of a Secret's data as its author wrote it, when that is text.
 pub fn decoded(value: &Value) -> Option<String> {
-    String::from_utf8(STANDARD.decode(value.as_str()?).ok()?).ok()
+    String::from_utf8(base64(value.as_str()?)?).ok()
 }
 
 /// Shows every text to `change`, which returns what replaces it.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde_json::Value;
+
 use super::{Object, is_workload};
 use crate::error::{Error, Result};
 use crate::model::ObjectKey;
@@ -72,8 +74,9 @@ impl Wave {
     }
 }
 
-fn kind_of(object: &Object) -> WaveKind {
-    let key = object.key();
+/// The wave of `object`, which is whole.
+pub fn kind_of(object: &Value) -> WaveKind {
+    let Some(key) = ObjectKey::of(object) else { return WaveKind::Rest };
     match (key.group(), key.kind.as_str()) {
         ("", "Namespace") => WaveKind::Namespaces,
         ("apiextensions.k8s.io", _) => WaveKind::CustomResourceDefinitions,
@@ -93,8 +96,8 @@ fn kind_of(object: &Object) -> WaveKind {
     }
 }
 
-fn denies(policy: &Object) -> bool {
-    let rules = |field: &str| policy.value["spec"][field].as_array().is_some_and(|rules| !rules.is_empty());
+fn denies(policy: &Value) -> bool {
+    let rules = |field: &str| policy["spec"][field].as_array().is_some_and(|rules| !rules.is_empty());
     !rules("ingress") && !rules("egress")
 }
 
@@ -102,7 +105,7 @@ fn denies(policy: &Object) -> bool {
 pub fn waves(objects: &[Object], order: &BTreeMap<String, Vec<String>>) -> Result<Vec<Wave>> {
     let mut by_kind: BTreeMap<WaveKind, Vec<Object>> = BTreeMap::new();
     for object in objects {
-        by_kind.entry(kind_of(object)).or_default().push(object.clone());
+        by_kind.entry(kind_of(&object.value)).or_default().push(object.clone());
     }
     let gates = by_kind.remove(&WaveKind::Gate).unwrap_or_default();
     let workloads = by_kind.remove(&WaveKind::Workloads).unwrap_or_default();
@@ -206,7 +209,8 @@ impl Edges {
             if ready.is_empty() {
                 let circle: Vec<&str> =
                     self.0.keys().filter(|name| !levels.contains_key(*name)).map(String::as_str).collect();
-                return Err(Error::refused(format!("the order runs in a circle: {}", circle.join(", "))));
+                return Err(Error::refused(format!("the order runs in a circle, or behind one: {}", circle.join(", ")))
+                    .hint("look at `order` of the configuration, and at the annotations hdeploy.dev/after and hdeploy.dev/gates"));
             }
             levels.extend(ready);
         }
@@ -223,9 +227,10 @@ pub fn gated(gate: &Object) -> Vec<&str> {
     names(gate.annotation(GATES)).collect()
 }
 
-/// Names in orders and gates that are none of `known`: a typo there would quietly take a gate away.
-pub fn unknown_names(objects: &[Object], known: &[Object], order: &BTreeMap<String, Vec<String>>) -> Vec<String> {
-    let known: BTreeSet<&str> = known.iter().filter(|object| runs(object)).map(Object::name).collect();
+/// Names in orders and gates that nothing has, not even what is `left_out`: a typo there would quietly take a gate away.
+pub fn unknown_names(objects: &[Object], left_out: &[Object], order: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let known: BTreeSet<&str> =
+        objects.iter().chain(left_out).filter(|object| runs(object)).map(Object::name).collect();
     let mut named: Vec<(String, &str)> = Vec::new();
     for (name, before) in order {
         named.push(("order of the configuration".into(), name));
@@ -237,12 +242,33 @@ pub fn unknown_names(objects: &[Object], known: &[Object], order: &BTreeMap<Stri
             named.extend(names(object.annotation(annotation)).map(|name| (origin(), name)));
         }
     }
+    let shared = shared_names(objects).into_iter();
     let wrong = named.into_iter().filter(|(_, name)| !known.contains(name));
-    wrong.map(|(origin, name)| format!("{origin} names {name}{}", did_you_mean(name, known.iter().copied()))).collect()
+    shared
+        .chain(
+            wrong.map(|(origin, name)| format!("{origin} names {name}{}", did_you_mean(name, known.iter().copied()))),
+        )
+        .collect()
+}
+
+/// Orders go by names alone, so that no two things that run may share one.
+fn shared_names(objects: &[Object]) -> Vec<String> {
+    let mut seen: BTreeMap<&str, &Object> = BTreeMap::new();
+    let mut shared = Vec::new();
+    for object in objects.iter().filter(|object| runs(object)) {
+        if let Some(first) = seen.insert(object.name(), object).filter(|first| first.kind() != object.kind()) {
+            let (kind, name, other) = (object.kind(), object.name(), first.kind());
+            shared.push(format!(
+                "{}: {kind} {name} and {other} {name} share a name, and orders go by names: rename one",
+                object.source
+            ));
+        }
+    }
+    shared
 }
 
 fn runs(object: &Object) -> bool {
-    matches!(kind_of(object), WaveKind::Gate | WaveKind::Workloads)
+    matches!(kind_of(&object.value), WaveKind::Gate | WaveKind::Workloads)
 }
 
 #[cfg(test)]
@@ -340,7 +366,7 @@ mod tests {
         let mut web = workload("web");
         web.value["metadata"]["annotations"][AFTER] = json!("apy");
         let objects = [workload("api"), web, job("migrate", "api,wep")];
-        let findings = unknown_names(&objects, &objects, &order(&[("api", &["migrat"]), ("nobody", &[])]));
+        let findings = unknown_names(&objects, &[], &order(&[("api", &["migrat"]), ("nobody", &[])]));
         assert_eq!(findings.len(), 4, "{findings:?}");
         for text in ["names apy, did you mean \"api\"?", "names wep, did you mean \"web\"?", "\"migrate\"?", "nobody"] {
             assert!(findings.iter().any(|finding| finding.contains(text)), "{text}: {findings:?}");

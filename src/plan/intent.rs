@@ -35,6 +35,14 @@ pub struct Taken {
 }
 
 impl Intent {
+    /// The image, when it exists already.
+    pub fn image(&self) -> Option<&PinnedImage> {
+        match self {
+            Self::Build { .. } => None,
+            Self::Take(taken) => Some(&taken.image),
+        }
+    }
+
     /// The same for displays.
     pub fn decision(&self) -> Decision {
         match self {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
-use serde_json::Value;
 
+use super::image::json;
 use crate::config::Credentials;
 use crate::redact::Redactor;
 
@@ -69,7 +69,7 @@ impl Grant {
 
     /// The token in the answer of a token service, which `redactor` learns.
     pub fn read(body: &[u8], redactor: &Redactor) -> Option<Self> {
-        let body: Value = serde_json::from_slice(body).ok()?;
+        let body = json("the token", body).ok()?;
         let token = ["token", "access_token"].iter().find_map(|key| body[*key].as_str().filter(|it| !it.is_empty()))?;
         redactor.learn(token);
         let lasts = body["expires_in"].as_u64().map(Duration::from_secs);

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::model::{Digest, Invalid};
+use crate::text::has_more_values;
 
 /// An image for linux/amd64.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,13 +25,20 @@ pub struct Image {
     pub created: Option<String>,
 }
 
-fn json(name: &str, bytes: &[u8]) -> Result<Value> {
+/// Values in one answer: a page with as many tags is a long one.
+const MOST_VALUES: usize = 200_000;
+
+/// What `bytes` say of `name`.
+pub fn json(name: &str, bytes: &[u8]) -> Result<Value> {
+    if has_more_values(bytes, MOST_VALUES) {
+        return Err(Error::refused(format!("{name} holds more than {MOST_VALUES} values")));
+    }
     serde_json::from_slice(bytes).map_err(|error| Error::refused(format!("{name} is not JSON")).because(error))
 }
 
 /// The media type that a manifest says of itself.
 pub fn media_type(bytes: &[u8]) -> Option<String> {
-    let manifest: Value = serde_json::from_slice(bytes).ok()?;
+    let manifest = json("the manifest", bytes).ok()?;
     let said = manifest["mediaType"].as_str().map(str::to_owned);
     said.or_else(|| manifest["manifests"].is_array().then(|| "application/vnd.oci.image.index.v1+json".to_owned()))
         .or_else(|| manifest["config"].is_object().then(|| "application/vnd.oci.image.manifest.v1+json".to_owned()))
@@ -108,7 +116,7 @@ pub fn read(name: &str, manifest: &[u8], blob: &[u8]) -> Result<Image> {
 
 fn size(manifest: &Value) -> u64 {
     let layers = manifest["layers"].as_array().into_iter().flatten();
-    layers.chain([&manifest["config"]]).filter_map(|part| part["size"].as_u64()).sum()
+    layers.chain([&manifest["config"]]).filter_map(|part| part["size"].as_u64()).fold(0, u64::saturating_add)
 }
 
 /// The tags in one page of a list.

@@ -29,9 +29,15 @@ use crate::redact::Redactor;
 use session::Session;
 use transport::Answer;
 
+/// How long the registry may take to say what it is. What can be found out without it comes afterwards, and all of it
+/// within five seconds.
+const CHECK: Duration = Duration::from_secs(3);
 /// How long the proof of the right to push may take, and then its cancelling: together less than five seconds.
 const PROOF: Duration = Duration::from_secs(4);
 const CANCEL: Duration = Duration::from_millis(800);
+
+/// Some registries promise a next page, and tags on it, for ever.
+const MOST_TAGS: usize = 200_000;
 
 /// How a manifest is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +80,29 @@ impl Registry {
         Ok(Self { session: Arc::new(Session::new(config, redactor)?) })
     }
 
-    /// Proves that this login may push to `repository`, by starting an upload and cancelling it. Takes less than five
-    /// seconds, whatever the registry does.
+    /// Whether the registry of `repository` is there and accepts the login, asked within three seconds.
     ///
     /// # Errors
-    /// Wrong password, no right to push, no such owner, no registry there: each in its own words.
+    /// No answer, a certificate that is not trusted, something else that answers, a wrong password: each in its own
+    /// words.
+    pub async fn check(&self, repository: &Repository) -> Result<()> {
+        let answer = timeout(CHECK, self.session.send(Method::GET, repository, "", None)).await;
+        let answer = answer.map_err(|_| trouble::silent(&repository.registry, CHECK))??;
+        match (answer.status, self.session.username(repository)) {
+            _ if !answer.is_of_a_registry() => Err(trouble::no_registry(repository, &answer)),
+            // Whoever comes without a login may still be let into single repositories.
+            (StatusCode::UNAUTHORIZED, username @ Some(_)) => {
+                Err(trouble::login_refused(repository, username, &answer))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Proves that this login, which [`Registry::check`] has found to be good, may push to `repository`, by starting an
+    /// upload and cancelling it. Takes less than five seconds, whatever the registry does.
+    ///
+    /// # Errors
+    /// No right to push, no such owner: each in its own words.
     pub async fn prove_push(&self, repository: &Repository) -> Result<()> {
         let started = timeout(PROOF, self.start_upload(repository)).await;
         let place = started.map_err(|_| trouble::silent(&repository.registry, PROOF))??;
@@ -97,14 +121,8 @@ impl Registry {
             return Ok(answer.location());
         }
         let username = self.session.username(repository);
-        // The same refusal may mean several things; what the registry says of itself tells them apart.
-        let base = self.session.send(Method::GET, repository, "", None).await?;
         Err(match answer.status {
-            _ if !base.is_of_a_registry() => trouble::no_registry(repository, &base),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if base.status == StatusCode::OK => {
-                trouble::may_not_push(repository, username, &answer)
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => trouble::login_refused(repository, username, &answer),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => trouble::may_not_push(repository, username, &answer),
             StatusCode::NOT_FOUND => trouble::no_owner(repository, &answer),
             _ => trouble::unexpected(&format!("starting an upload to {repository}"), &answer),
         })
@@ -159,6 +177,9 @@ impl Registry {
             }
             let mut page = image::tags(&repository.to_string(), &answer.body)?;
             page.retain(|tag| seen.insert(tag.clone()));
+            if seen.len() > MOST_TAGS {
+                return Err(trouble::too_many_tags(repository, MOST_TAGS));
+            }
             tags.extend(page.iter().filter_map(|text| text.parse().ok()));
             // Some registries promise a next page for ever; the page after the last one brings nothing new.
             let Some(next) = answer.next_page().filter(|_| !page.is_empty()) else { return Ok(tags) };

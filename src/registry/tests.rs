@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::Credentials;
-use crate::redact::Secret;
+use crate::fuzz;
+use crate::redact::{Secret, leaks};
 
 /// Requests as they came in: first line, then what stood in `Authorization`.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -192,6 +193,128 @@ async fn tags_are_followed_by_links_until_nothing_new_comes() {
 async fn what_answers_like_a_web_site_is_no_registry() {
     let (host, _) = server(|_| answer("200 OK", &["content-type: text/html"], "<html>")).await;
     let (registry, repository) = client(&host);
-    let error = registry.prove_push(&repository).await.expect_err("a web site");
+    let error = registry.check(&repository).await.expect_err("a web site");
     assert!(error.message.ends_with("is not an image registry"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_given_up() {
+    let (host, _) = server(|_| format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", " ".repeat(5 << 20))).await;
+    let (registry, repository) = client(&host);
+    let error = registry.tags(&repository).await.expect_err("too much");
+    assert!(error.message.ends_with("answers with more than 4 MiB"), "{error}");
+}
+
+#[tokio::test]
+async fn tags_that_do_not_end_are_given_up() {
+    let page = std::sync::atomic::AtomicUsize::new(0);
+    let (host, _) = server(move |_| {
+        let page = page.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let tags: Vec<String> = (0..50_000).map(|tag| format!("\"t{page}-{tag}\"")).collect();
+        let link = format!("link: </v2/shop/api/tags/list?page={page}>; rel=\"next\"");
+        answer("200 OK", &[&link], &format!("{{\"tags\": [{}]}}", tags.join(",")))
+    })
+    .await;
+    let (registry, repository) = client(&host);
+    let error = registry.tags(&repository).await.expect_err("too many");
+    assert!(error.message.ends_with("has more than 200000 tags"), "{error}");
+}
+
+#[test]
+fn a_secret_that_is_cut_in_two_does_not_come_out() {
+    let secret = "MADE-UP/SECRET+0123456789";
+    let redactor = Redactor::default();
+    redactor.learn(secret);
+    for length in 250..320 {
+        let body = format!("{}{secret}, and so on", "x".repeat(length)).into();
+        let url = Url::parse("https://registry.test/v2/").expect("an address");
+        let answer = Answer { status: StatusCode::BAD_GATEWAY, headers: reqwest::header::HeaderMap::new(), body, url };
+        let told = trouble::unexpected("asking", &answer).causes().join(" ");
+        assert!(told.contains("502") && !leaks(&redactor.mask(&told), secret), "{told}");
+    }
+}
+
+/// Header lines, then a body, then another after this line: an image's configuration.
+const CUT: &str = "\n====\n";
+
+#[test]
+fn any_input_is_read_or_refused() {
+    let digest = Digest::of(b"x");
+    let config = format!(
+        "{{\"os\":\"linux\",\"architecture\":\"amd64\",\"created\":\"2026-01-02T03:04:05Z\",\"config\":\
+         {{\"Labels\":{{\"a\":\"b\"}},\"Env\":[\"A=1\"]}},\"rootfs\":{{\"diff_ids\":[\"{digest}\"]}}}}"
+    );
+    let samples = [
+        format!("docker-content-digest: {digest}\ncontent-type: application/json; charset=utf-8\n\n{{\"schemaVersion\":2,\
+            \"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{{\"digest\":\"{digest}\",\"size\":7}},\
+            \"layers\":[{{\"digest\":\"{digest}\",\"size\":18446744073709551615}},{{\"size\":1}}]}}{CUT}{config}"),
+        format!("\n{{\"manifests\":[{{\"digest\":\"{digest}\",\"platform\":{{\"os\":\"linux\",\"architecture\":\"amd64\"}}}},\
+            {{\"digest\":\"{digest}\",\"platform\":{{\"os\":\"unknown\",\"architecture\":\"unknown\"}}}}]}}{CUT}{config}"),
+        "link: </v2/a/tags/list?n=1&last=b>; rel=\"next\"\n\n{\"name\":\"a\",\"tags\":[\"a\",\"B\",null]}".to_owned(),
+        "location: https://registry.test/v2/a/blobs/uploads/1?_state=x\n\n".to_owned(),
+        "www-authenticate: Basic realm=\"x\"\nwww-authenticate: Bearer realm=\"https://a/t\",service=\"b\",scope=\"c,d\"\n\n\
+         {\"errors\":[{\"code\":\"UNAUTHORIZED\",\"message\":\"authentication required\",\"detail\":null}]}".to_owned(),
+        "\n{\"token\":\"made-up\",\"access_token\":\"made-up\",\"expires_in\":300,\"issued_at\":\"2026-01-02T03:04:05Z\"}".to_owned(),
+        "\n{\"token\":\"made-up\",\"expires_in\":18446744073709551615}".to_owned(),
+        "content-type: text/html\n\n<html><body><h1>502 Bad Gateway</h1></body></html>".to_owned(),
+        format!("\n{{\"config\":{{}},\"layers\":[{}{{}}]}}{CUT}{config}", "{},".repeat(80_000)),
+        format!("\n{{\"tags\":[{}0]}}", "[],".repeat(80_000)),
+        format!("\n{}", "[".repeat(100_000)),
+        format!("\n{}", "{\"a\":".repeat(40_000)),
+        format!("www-authenticate: Bearer {}\n\n", "a=\"b\",".repeat(10_000)),
+        format!("link: {}\n\n", "<a>; rel=\"next\",".repeat(5000)),
+    ];
+    let words = [
+        CUT,
+        "\"mediaType\":",
+        "\"manifests\":[",
+        "\"config\":{",
+        "\"layers\":[",
+        "\"size\":",
+        "\"diff_ids\":[",
+        "\"tags\":[",
+        "\"token\":\"",
+        "\"expires_in\":",
+        "Bearer ",
+        "realm=\"",
+        "www-authenticate: ",
+        "location: ",
+        "link: <",
+        "\\u0000",
+    ];
+    fuzz::reader(module_path!(), &samples, &words, |input| {
+        let text = String::from_utf8_lossy(input);
+        let (head, rest) = text.split_once("\n\n").unwrap_or(("", &text));
+        let (body, blob) = rest.split_once(CUT).unwrap_or((rest, rest));
+        for status in [StatusCode::OK, StatusCode::UNAUTHORIZED] {
+            look_at(transport::Answer {
+                status,
+                headers: head.lines().filter_map(header).collect(),
+                body: Bytes::copy_from_slice(body.as_bytes()),
+                url: Url::parse("https://registry.test:5000/v2/shop/api/tags/list?n=2").expect("an address"),
+            });
+        }
+        let _ = image::read("x", body.as_bytes(), blob.as_bytes()).is_ok();
+    });
+}
+
+fn header(line: &str) -> Option<(reqwest::header::HeaderName, reqwest::header::HeaderValue)> {
+    let (name, value) = line.split_once(": ")?;
+    Some((name.parse().ok()?, value.parse().ok()?))
+}
+
+/// Everything that is ever read in an answer.
+fn look_at(answer: Answer) {
+    let repository = Repository { registry: "registry.test:5000".into(), path: "shop/api".into() };
+    for place in [answer.location(), answer.next_page()].into_iter().flatten() {
+        assert_eq!(place.origin(), answer.url.origin());
+    }
+    if let Some(auth::Challenge::Bearer { realm, .. }) = auth::challenge(&answer.headers) {
+        let _ = Url::parse(&realm).map(|realm| trouble::unsafe_realm(&repository, &realm));
+    }
+    let _ = (answer.is_of_a_registry(), trouble::unexpected("asking", &answer).causes());
+    let _ = auth::Grant::read(&answer.body, &Redactor::default()).and_then(|grant| grant.header());
+    let _ = image::platform_entry("x", &answer.body).and_then(|_| image::config_digest("x", &answer.body));
+    let _ = image::tags("x", &answer.body).map(|tags| tags.len());
+    let _ = verified(&repository, "latest", answer).map(|manifest| manifest.media_type);
 }

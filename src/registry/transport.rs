@@ -14,12 +14,15 @@ use super::trouble;
 use crate::error::{Error, Result};
 use crate::model::Digest;
 
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(4);
 const READ: Duration = Duration::from_secs(30);
 /// What lies between the tries of a request without effect.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(600)];
-/// Answers are manifests and configurations: anything larger, in bytes, is not what was asked for.
-const LARGEST: usize = 16 << 20;
+/// How long one exchange may take, for registries that send a byte now and then.
+const WHOLE: Duration = Duration::from_mins(1);
+/// Answers are manifests, configurations and lists: anything larger, in bytes, is not what was asked for. Registries take
+/// manifests of up to this size.
+const LARGEST: usize = 4 << 20;
 
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, \
@@ -62,6 +65,7 @@ impl Transport {
             .referer(false)
             .connect_timeout(CONNECT)
             .read_timeout(READ)
+            .timeout(WHOLE)
             .tls_certs_merge(ca.map_or_else(|| Ok(Vec::new()), certificates)?);
         let client = builder.build().map_err(|error| Error::refused("the HTTP client did not start").because(error))?;
         Ok(Self { client })

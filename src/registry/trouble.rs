@@ -7,6 +7,7 @@ use reqwest::{StatusCode, Url};
 use super::transport::Answer;
 use crate::error::Error;
 use crate::model::{Digest, Repository};
+use crate::text::beginning;
 
 /// No answer at all.
 pub fn unreachable(url: &Url, error: reqwest::Error) -> Error {
@@ -74,10 +75,16 @@ pub fn too_large(url: &Url, mebibytes: usize) -> Error {
         .hint("is registry.server an image registry?")
 }
 
+/// A list that goes on and on.
+pub fn too_many_tags(repository: &Repository, most: usize) -> Error {
+    Error::refused(format!("{repository} has more than {most} tags"))
+        .hint("delete those that nobody needs; most registries have clean-up rules for that")
+}
+
 /// The registry's own words, shortened.
 fn words(answer: &Answer) -> String {
     let text = String::from_utf8_lossy(&answer.body);
-    let short: String = text.trim().chars().take(300).collect();
+    let short = beginning(text.trim(), 300);
     if short.is_empty() { answer.status.to_string() } else { format!("{}: {short}", answer.status) }
 }
 

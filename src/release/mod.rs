@@ -1,3 +1,4 @@
 //! What a release is made of: pure data about who belongs to whom.
 
 pub mod belongs;
+pub mod journal;

@@ -3,18 +3,27 @@
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::cluster::{self, ApplyError, ApplyOptions, Conflict, Refusal};
+use crate::cluster::{self, ApplyError, ApplyOptions};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Applied, Event};
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
+use crate::plan::changes::{Action, Changed, Changes};
 use crate::plan::request::Request;
-use crate::stage::Context;
+use crate::stage::{Context, journal};
 
 /// How many requests to the API server are under way at once.
 const CONCURRENT: usize = 8;
-/// How often an autoscaler may move the replicas between our reading and our writing.
-const REPLICA_RACES: usize = 10;
+
+/// What is rolled out.
+pub struct Rollout<'a> {
+    /// The objects.
+    pub rendered: &'a Rendered,
+    /// Which of them change.
+    pub changes: &'a Changes,
+    /// The proof that they may.
+    pub journal: journal::Open<'a>,
+}
 
 /// An object as the API server answered it.
 pub struct AppliedObject {
@@ -26,18 +35,34 @@ pub struct AppliedObject {
     pub outcome: Applied,
 }
 
-/// Applies the objects of `wave`.
+/// Makes the namespace of the product when it is not there: the lock and the journal lie in it.
+pub async fn namespace(context: &Context, rendered: &Rendered) -> Result<()> {
+    let name = &context.config.namespace;
+    let Some(object) = rendered.objects().iter().find(|o| o.kind() == "Namespace" && o.name() == *name) else {
+        return Ok(());
+    };
+    if context.cluster.get(&object.key()).await?.is_some() {
+        return Ok(());
+    }
+    context.wrote.set();
+    let made = context.cluster.apply(&object.value, ApplyOptions::default()).await;
+    let made = made.map_err(|error| refused(object, error))?;
+    context.events.send(Event::ObjectApplied { object: object.key(), outcome: made.outcome });
+    Ok(())
+}
+
+/// Applies the objects of `wave` that are to change; the others are passed on as they are.
 ///
 /// # Errors
 /// After every object of the wave was tried, so that the error names all that failed.
 pub async fn wave(
     context: &Context,
     request: &Request,
-    rendered: &Rendered,
+    rollout: &Rollout<'_>,
     wave: &Wave,
 ) -> Result<Vec<AppliedObject>> {
     let answers = stream::iter(&wave.objects)
-        .map(|object| async move { one(context, request, rendered, object).await })
+        .map(|object| async move { one(context, request, rollout, object).await })
         .buffered(CONCURRENT)
         .collect::<Vec<_>>()
         .await;
@@ -59,68 +84,49 @@ pub async fn wave(
         .hint("mend the cause and run the same command again: what stands already is left as it is"))
 }
 
-async fn one(context: &Context, request: &Request, rendered: &Rendered, object: &Object) -> Result<AppliedObject> {
+async fn one(context: &Context, request: &Request, rollout: &Rollout<'_>, object: &Object) -> Result<AppliedObject> {
     let key = object.key();
+    let changed = rollout.changes.get(&key).expect("waves hold what was compared");
+    if let (Action::Keep, Some(live)) = (changed.action, &changed.live) {
+        return Ok(AppliedObject { key, value: live.clone(), outcome: Applied::Unchanged });
+    }
     let options = ApplyOptions { dry_run: false, force: request.force_conflicts };
     context.wrote.set();
-    let answer = send(context, rendered, object, options).await.map_err(|error| refused(object, error))?;
+    let answer = rollout.journal.write(send(context, rollout.rendered, changed, options)).await?;
+    let answer = answer.map_err(|error| refused(object, error))?;
     context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
-    for warning in answer.warnings {
-        context.events.warn(key.to_string(), warning);
-    }
+    warn(context, object, answer.warnings);
     Ok(AppliedObject { key, value: answer.value, outcome: answer.outcome })
+}
+
+/// Says what the API server warns of.
+pub fn warn(context: &Context, object: &Object, warnings: Vec<String>) {
+    for warning in warnings {
+        context.events.warn(object.known_as().to_string(), warning);
+    }
 }
 
 /// The refusal of an object, with the place in the manifests.
 pub fn refused(object: &Object, error: ApplyError) -> Error {
-    let mut error = Error::from(error);
+    let mut error = Error::from(ApplyError { object: object.known_as(), ..error });
     error.message = format!("{}: {}", object.source, error.message);
     error
 }
 
-/// Sends `object`. A workload whose replicas an autoscaler sets is sent with the live number, so that the write does not
-/// move it.
+/// Sends the object of `changed`. A workload whose replicas an autoscaler sets begins with the least that it allows.
 pub async fn send(
     context: &Context,
     rendered: &Rendered,
-    object: &Object,
+    changed: &Changed,
     options: ApplyOptions,
 ) -> Result<cluster::AppliedObject, ApplyError> {
-    let Some(minimum) = rendered.minimum_replicas(&object.key()) else {
-        return accepted(context, &object.value, options).await;
-    };
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut value = object.value.clone();
-        value["spec"]["replicas"] = live_replicas(context, object).await.unwrap_or_else(|| json!(minimum));
-        match accepted(context, &value, options).await {
-            Err(ApplyError { refusal: Refusal::Conflict(_), .. }) if tries < REPLICA_RACES => {}
-            answer => return answer,
+    let minimum = rendered.minimum_replicas(&changed.object.key()).filter(|_| changed.live.is_none());
+    match minimum {
+        None => context.cluster.apply(&changed.object.value, options).await,
+        Some(minimum) => {
+            let mut value = changed.object.value.clone();
+            value["spec"]["replicas"] = json!(minimum);
+            context.cluster.apply(&value, options).await
         }
     }
-}
-
-/// `None` also when the API server cannot be asked: it will not take the write then either.
-async fn live_replicas(context: &Context, object: &Object) -> Option<Value> {
-    let live = context.cluster.get(&object.key()).await.ok()??;
-    live.pointer("/spec/replicas").cloned()
-}
-
-/// Applies `value`. Fields that only an earlier `kubectl apply` of the same manifests has set are taken over.
-pub async fn accepted(
-    context: &Context,
-    value: &Value,
-    options: ApplyOptions,
-) -> Result<cluster::AppliedObject, ApplyError> {
-    match context.cluster.apply(value, options).await {
-        Err(ApplyError { refusal: Refusal::Conflict(conflicts), .. }) if conflicts.iter().all(from_kubectl_apply) => {
-            context.cluster.apply(value, ApplyOptions { force: true, ..options }).await
-        }
-        answer => answer,
-    }
-}
-
-fn from_kubectl_apply(conflict: &Conflict) -> bool {
-    conflict.manager == "kubectl-client-side-apply"
 }

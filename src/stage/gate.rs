@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Applied, Event, Progress};
 use crate::manifest::Object;
 use crate::model::ObjectKey;
+use crate::stage::apply::Rollout;
 use crate::stage::settle::{Watches, kubectl};
 use crate::stage::{Context, apply};
 use crate::verdict::{Expectation, Snapshot, Verdict, judge_job};
@@ -26,21 +27,21 @@ const LAST_LINES: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// When it fails, or has not ended in time: no workload behind it was touched then.
-pub async fn run(context: &Context, watches: &mut Watches, job: &Object) -> Result<Applied> {
+pub async fn run(context: &Context, rollout: &Rollout<'_>, watches: &mut Watches, job: &Object) -> Result<Applied> {
     let key = job.key();
     let started = Instant::now();
     let live = context.cluster.get(&key).await?;
     let (live, how) = match live {
         Some(live) if holds(&live, &["Complete"]) => {
-            context.events.note(key.name, "already complete with this content; it is not run again");
+            has_run(context, &key);
             return Ok(Applied::Unchanged);
         }
         Some(live) if holds(&live, &["Failed", "FailureTarget"]) => {
-            delete(context, &key, &live).await?;
-            (create(context, job).await?, "started again, after it had failed")
+            delete(context, rollout, &key, &live).await?;
+            (create(context, rollout, job).await?, "started again, after it had failed")
         }
         Some(live) => (live, "attached to the one that runs"),
-        None => (create(context, job).await?, "started"),
+        None => (create(context, rollout, job).await?, "started"),
     };
     context.events.send(Event::GateStarted { job: key.clone(), how: how.into() });
     let expectation = Expectation::of(&live)
@@ -51,6 +52,11 @@ pub async fn run(context: &Context, watches: &mut Watches, job: &Object) -> Resu
     Ok(Applied::Created)
 }
 
+/// Says why the Job is not run.
+pub fn has_run(context: &Context, job: &ObjectKey) {
+    context.events.note(job.name.clone(), "already complete with this content; it is not run again");
+}
+
 fn holds(job: &Value, conditions: &[&str]) -> bool {
     let found = |condition: &Value| {
         condition["status"] == "True" && condition["type"].as_str().is_some_and(|kind| conditions.contains(&kind))
@@ -58,16 +64,16 @@ fn holds(job: &Value, conditions: &[&str]) -> bool {
     job["status"]["conditions"].as_array().into_iter().flatten().any(found)
 }
 
-async fn delete(context: &Context, key: &ObjectKey, live: &Value) -> Result<()> {
+async fn delete(context: &Context, rollout: &Rollout<'_>, key: &ObjectKey, live: &Value) -> Result<()> {
     let uid = live["metadata"]["uid"].as_str();
     context.wrote.set();
-    context.cluster.delete(key, uid).await?;
+    rollout.journal.write(context.cluster.delete(key, uid)).await??;
     context.cluster.wait_gone(key, uid, GONE).await
 }
 
-async fn create(context: &Context, job: &Object) -> Result<Value> {
+async fn create(context: &Context, rollout: &Rollout<'_>, job: &Object) -> Result<Value> {
     context.wrote.set();
-    match apply::accepted(context, &job.value, ApplyOptions { dry_run: false, force: false }).await {
+    match rollout.journal.write(context.cluster.apply(&job.value, ApplyOptions::default())).await? {
         Ok(applied) => {
             context.events.send(Event::ObjectApplied { object: job.key(), outcome: applied.outcome });
             Ok(applied.value)

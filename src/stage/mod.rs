@@ -1,10 +1,16 @@
 //! The stages of a deploy, one file each: the only callers of the edges.
 
+pub mod admission;
 pub mod apply;
 pub mod build;
+pub mod catalogue;
+pub mod changes;
+pub mod collect;
 pub mod draft;
 pub mod gate;
+pub mod journal;
 pub mod preflight;
+pub mod prune;
 pub mod settle;
 pub mod survey;
 

@@ -4,58 +4,124 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
+use serde_json::Value;
 
-use crate::cluster::{ApplyError, ApplyOptions, Refusal};
+use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Look, MANAGER, Refusal};
 use crate::config::Service;
-use crate::docker::Docker;
+use crate::docker::{self, Docker};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::needs::Need;
-use crate::manifest::{Draft, Rendered};
+use crate::manifest::{Draft, Object, Rendered};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName};
+use crate::plan::changes::{Changed, Changes};
 use crate::plan::intent::Intent;
 use crate::plan::request::Request;
+use crate::stage::admission::{Namespaces, Pods};
 use crate::stage::build::Images;
-use crate::stage::survey::Survey;
-use crate::stage::{Context, apply, draft as drafts};
+use crate::stage::catalogue::Release;
+use crate::stage::survey::{self, Survey};
+use crate::stage::{Context, apply, changes, draft as drafts};
 
 /// How many requests to the API server are under way at once.
-const CONCURRENT: usize = 12;
+pub(super) const CONCURRENT: usize = 12;
 
-/// Proves rights, daemon and cluster, and that the API server would accept the objects. Returns the daemon when
-/// something has to be built.
+/// What is asked about a deploy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Everything: it begins next.
+    Deploy,
+    /// What would be sent. Neither the daemon nor the right to push is asked for.
+    Plan,
+}
+
+/// What was found out.
+pub struct Ready {
+    /// What is decided about every image.
+    pub survey: Survey,
+    /// The daemon, when something has to be built.
+    pub daemon: Option<Docker>,
+    /// What would be sent.
+    pub foreseen: Foreseen,
+}
+
+/// A deploy as far as it is known before anything is built.
+pub struct Foreseen {
+    /// The images; a digest that cannot exist stands for one that is still to be built.
+    pub images: Images,
+    /// The objects with them.
+    pub rendered: Rendered,
+    /// What would change.
+    pub changes: Changes,
+    /// What the API server would make of the objects that are sent, as far as it could be asked.
+    pub after: BTreeMap<ObjectKey, Value>,
+    /// Whether an earlier deploy did not come to its end.
+    pub unfinished: bool,
+}
+
+/// Decides about every image, and proves that rights, daemon and cluster allow the rest and that the API server would
+/// accept the objects. What cannot be asked because something else is missing is left out; the rest is told at once.
 ///
 /// # Errors
 /// One error when there is one finding; otherwise one that lists them all.
-pub async fn check(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<Option<Docker>> {
-    let builds: Vec<&Service> = survey
-        .intents
-        .iter()
-        .filter(|(_, intent)| matches!(intent, Intent::Build { .. }))
-        .filter_map(|(name, _)| context.config.service(name))
-        .collect();
-    let (daemon, registry, cluster) =
-        tokio::join!(daemon(&builds), push_rights(context, &builds), cluster(context, request, survey, draft));
-    let mut errors = Vec::new();
+pub async fn check(
+    context: &Context,
+    request: &Request,
+    draft: &Draft,
+    release: Release,
+    purpose: Purpose,
+) -> Result<Ready> {
+    let needed: Vec<&Service> = draft.references().keys().filter_map(|name| context.config.service(name)).collect();
+    let buildable = if survey::builds(request, &release) { with_build(&needed) } else { Vec::new() };
+    let is_deploy = purpose == Purpose::Deploy;
+    // It is waited for last, and only when it is needed: a daemon may be long in saying nothing.
+    let daemon = tokio::spawn(daemon(is_deploy && !buildable.is_empty()));
+    let (login, cluster) = tokio::join!(login(context, &needed), context.cluster.check());
+    let (has_login, has_cluster) = (login.is_ok(), cluster.is_ok());
+    let mut errors = files(&buildable);
+    errors.extend(login.err().into_iter().chain(cluster.err()));
+
+    let survey = if errors.is_empty() {
+        survey::survey(context, request, draft, release).await.map_err(|error| errors.push(error)).ok()
+    } else {
+        None
+    };
+    // Without a survey, everything that can be built may have to be.
+    let builds = survey.as_ref().map_or(buildable, |survey| survey.builds(&needed));
+    let rights = push_rights(context, if has_login && is_deploy { &builds } else { &[] });
+    let objects = async {
+        if has_cluster { Box::pin(objects(context, request, draft, survey.as_ref())).await } else { Err(Vec::new()) }
+    };
+    let (rights, objects) = tokio::join!(rights, objects);
+    errors.extend(rights.err());
+    let daemon = if builds.is_empty() { Ok(None) } else { daemon.await.expect("asking a daemon does not panic") };
     let daemon = daemon.unwrap_or_else(|error| {
         errors.push(error);
         None
     });
-    errors.extend(registry.err());
-    errors.extend(cluster.err());
-    all(errors).map(|()| daemon)
+    let foreseen = objects.map_err(|found| errors.extend(found)).ok();
+    Error::all(errors)?;
+    let known = "it is missing only with an error";
+    Ok(Ready { survey: survey.expect(known), daemon, foreseen: foreseen.expect(known) })
 }
 
-/// Nothing, the one error, or one that holds them all.
-fn all(mut errors: Vec<Error>) -> Result<()> {
-    match errors.len() {
-        0 => Ok(()),
-        1 => Err(errors.remove(0)),
-        count => Err(Error::several(Kind::Refused, format!("{count} things stand in the way"), errors)),
+fn with_build<'a>(services: &[&'a Service]) -> Vec<&'a Service> {
+    services.iter().copied().filter(|service| service.build.is_some()).collect()
+}
+
+/// What keeps builds from beginning.
+fn files(buildable: &[&Service]) -> Vec<Error> {
+    buildable.iter().filter_map(|service| docker::check_build(service.build.as_ref()?).err()).collect()
+}
+
+async fn login(context: &Context, needed: &[&Service]) -> Result<()> {
+    match needed.first() {
+        Some(service) => context.registry.check(&service.repository).await,
+        None => Ok(()),
     }
 }
 
-async fn daemon(builds: &[&Service]) -> Result<Option<Docker>> {
-    if builds.is_empty() {
+async fn daemon(is_needed: bool) -> Result<Option<Docker>> {
+    if !is_needed {
         return Ok(None);
     }
     let daemon = Docker::connect()?;
@@ -71,89 +137,195 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
     Ok(())
 }
 
-async fn cluster(context: &Context, request: &Request, survey: &Survey, draft: &Draft) -> Result<()> {
-    context.cluster.check().await?;
-    let rendered = drafts::pin(context, draft.clone(), &provisional(context, survey)).await?;
-    rendered.waves(&context.config.order)?;
-    let (rights, needs, accepted) = tokio::join!(
-        rights(context, &rendered),
-        provided(context, rendered.needs()),
-        dry_run(context, request, &rendered)
+/// What would be sent, or what speaks against it as far as the cluster can tell.
+async fn objects(
+    context: &Context,
+    request: &Request,
+    draft: &Draft,
+    survey: Option<&Survey>,
+) -> Result<Foreseen, Vec<Error>> {
+    let images = provisional(context, draft, survey);
+    let rendered = drafts::pin(context, draft.clone(), &images).await.map_err(|error| vec![error])?;
+    rendered.waves(&context.config.order).map_err(|error| vec![error])?;
+    let needs = rendered.needs();
+    let (namespaces, rights, compared) = tokio::join!(
+        Namespaces::read(context, &rendered),
+        rights(context, &rendered, &needs),
+        compare(context, request, &rendered)
     );
-    all([rights.err(), needs.err(), accepted.err()].into_iter().flatten().collect())
-}
-
-/// Images as far as they are known; a digest that cannot exist stands for what is still to be built.
-fn provisional(context: &Context, survey: &Survey) -> Images {
-    let image = |name: &ServiceName, intent: &Intent| match intent {
-        Intent::Take(taken) => taken.image.clone(),
-        Intent::Build { .. } => {
-            let service = context.config.service(name).expect("intents name services of the configuration");
-            PinnedImage { repository: service.repository.clone(), digest: Digest::of(name.as_str().as_bytes()) }
-        }
+    let dying = namespaces.dying();
+    if !dying.is_empty() {
+        return Err(dying);
+    }
+    let all_rights = rights.is_ok();
+    let (changes, unfinished) = match compared {
+        // What may not be read cannot be compared; the missing right is told.
+        Err(_) if !all_rights => (Changes::default(), false),
+        other => other.map_err(|error| vec![error])?,
     };
-    survey.intents.iter().map(|(name, intent)| (name.clone(), image(name, intent))).collect()
+    let (provided, deletable, asked, pods) = tokio::join!(
+        provided(context, needs),
+        deletable(context, &changes),
+        ask(context, request, &rendered, &changes),
+        Pods::ask(context, &changes)
+    );
+    // Which right is missing was told already.
+    let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::NoRight(_));
+    let asked = asked.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(told));
+    let accepted = judge(context, &rendered, asked, |object, warnings| namespaces.refuses(&pods, object, warnings));
+    match (rights, provided, deletable, accepted) {
+        (Ok(()), Ok(()), Ok(()), Ok(after)) => Ok(Foreseen { images, rendered, changes, after, unfinished }),
+        (rights, provided, deletable, accepted) => {
+            Err([rights.err(), provided.err(), deletable.err(), accepted.err()].into_iter().flatten().collect())
+        }
+    }
 }
 
-async fn rights(context: &Context, rendered: &Rendered) -> Result<()> {
-    let missing = context.cluster.missing_rights(&context.config.namespace, &rendered.keys()).await?;
+async fn compare(context: &Context, request: &Request, rendered: &Rendered) -> Result<(Changes, bool)> {
+    tokio::try_join!(
+        changes::against_live(context, request, rendered),
+        context.cluster.has_journal(&context.config.namespace)
+    )
+}
+
+/// Images as far as they are known; a digest that cannot exist stands for any other.
+fn provisional(context: &Context, draft: &Draft, survey: Option<&Survey>) -> Images {
+    let image = |name: &ServiceName| {
+        let known = survey.and_then(|survey| survey.intents.get(name)).and_then(Intent::image).cloned();
+        known.or_else(|| {
+            let repository = context.config.service(name)?.repository.clone();
+            Some(PinnedImage { repository, digest: Digest::of(name.as_str().as_bytes()) })
+        })
+    };
+    draft.references().into_keys().filter_map(|name| Some((name.clone(), image(&name)?))).collect()
+}
+
+async fn rights(context: &Context, rendered: &Rendered, needs: &[Need]) -> Result<()> {
+    let read: Vec<ObjectKey> = needs.iter().map(|need| need.key.clone()).collect();
+    let missing = context.cluster.missing_rights(&context.config.namespace, &rendered.keys(), &read).await?;
+    all(context, missing)
+}
+
+/// Whether what is to be deleted may be.
+async fn deletable(context: &Context, changes: &Changes) -> Result<()> {
+    let keys: Vec<ObjectKey> = changes.deletions().map(|removal| removal.key.clone()).collect();
+    all(context, context.cluster.missing_rights_to_delete(&context.config.namespace, &keys).await?)
+}
+
+fn all(context: &Context, missing: Vec<String>) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::refused("this account may not do everything that the deploy needs")
-        .details(missing)
-        .hint("ask for these rights, or use another account: kubectl auth whoami"))
+    Err(Error::refused(format!(
+        "this account may not do everything at {} that the deploy needs",
+        context.cluster.server()
+    ))
+    .details(missing)
+    .hint("ask for these rights, or use another account: kubectl auth whoami"))
 }
 
 /// Secrets, ConfigMaps and pull secrets that pods need are in the cluster or among the objects.
 async fn provided(context: &Context, needs: Vec<Need>) -> Result<()> {
     let keys: BTreeSet<&ObjectKey> = needs.iter().map(|need| &need.key).collect();
-    let found = join_all(keys.iter().map(|key| context.cluster.get(key))).await;
+    let found = join_all(keys.iter().map(|key| context.cluster.look(key))).await;
     let mut live = BTreeMap::new();
-    for (key, object) in keys.iter().zip(found) {
-        live.insert((*key).clone(), object?);
+    for (key, look) in keys.iter().zip(found) {
+        let look = look?;
+        if let Look::Object(object) = &look {
+            context.events.keep_secret(object);
+        }
+        live.insert((*key).clone(), look);
     }
-    let findings: Vec<String> = needs.iter().filter_map(|need| unmet(need, live[&need.key].as_ref())).collect();
+    let unmet = needs.iter().filter_map(|need| unmet(need, &live[&need.key]));
+    let (findings, hints): (Vec<String>, BTreeSet<String>) = unmet.unzip();
     if findings.is_empty() {
         return Ok(());
     }
-    Err(Error::refused("pods need what neither the cluster nor the manifests provide")
-        .details(findings)
-        .hint("create it first, then run the same command again"))
+    let error = Error::refused("pods need what neither the cluster nor the manifests provide").details(findings);
+    Err(hints.into_iter().fold(error, Error::hint))
 }
 
-fn unmet(need: &Need, live: Option<&serde_json::Value>) -> Option<String> {
+/// What is missing, and how to provide it.
+fn unmet(need: &Need, live: &Look) -> Option<(String, String)> {
     let by: Vec<String> = need.by.iter().map(ToString::to_string).collect();
     let by = by.join(", ");
-    let Some(live) = live else { return Some(format!("{} is missing; needed by {by}", need.key)) };
-    let wanted = need.data_key.as_ref()?;
-    let has = |field: &str| live.get(field).is_some_and(|data| data.get(wanted).is_some());
-    (!has("data") && !has("binaryData")).then(|| format!("{} has no key {wanted}; needed by {by}", need.key))
+    let ObjectKey { kind, namespace, name, .. } = &need.key;
+    let kubectl = format!("kubectl -n {}", namespace.as_deref().unwrap_or("default"));
+    match (live, &need.data_key) {
+        // The missing right is told. Without it, nobody knows.
+        (Look::Forbidden, _) | (Look::Object(_), None) => None,
+        (Look::Object(live), Some(wanted)) => {
+            let has = |field: &str| live.get(field).is_some_and(|data| data.get(wanted).is_some());
+            let finding = format!("{} has no key {wanted}; needed by {by}", need.key);
+            (!has("data") && !has("binaryData"))
+                .then(|| (finding, format!("add the key: {kubectl} edit {kind} {name}")))
+        }
+        (Look::Nothing, _) => {
+            let create = match kind.as_str() {
+                "Secret" if need.is_for_pulls => {
+                    format!("secret docker-registry {name} --docker-server=… --docker-username=…")
+                }
+                "Secret" => format!("secret generic {name} --from-file=KEY=FILE"),
+                "ConfigMap" => format!("configmap {name} --from-file=KEY=FILE"),
+                "ServiceAccount" => format!("serviceaccount {name}"),
+                _ => "-f FILE".to_owned(),
+            };
+            Some((
+                format!("{} is missing; needed by {by}", need.key),
+                format!("create it first: {kubectl} create {create}"),
+            ))
+        }
+    }
 }
 
-/// Asks the API server whether it would accept every object, without writing. What lies in a namespace or is of a
-/// kind that this run creates cannot be asked yet.
-pub async fn dry_run(context: &Context, request: &Request, rendered: &Rendered) -> Result<()> {
-    let options = ApplyOptions { dry_run: true, force: request.force_conflicts };
-    let asked = stream::iter(rendered.objects())
-        .map(|object| async move { (object, apply::send(context, rendered, object, options).await) })
-        .buffered(CONCURRENT)
-        .collect::<Vec<_>>()
-        .await;
+/// Asks the API server whether it would accept every object that changes, without writing, and returns what it would
+/// make of each. What lies in a namespace or is of a kind that this run creates cannot be asked yet.
+pub async fn dry_run(
+    context: &Context,
+    request: &Request,
+    rendered: &Rendered,
+    changes: &Changes,
+) -> Result<BTreeMap<ObjectKey, Value>> {
+    judge(context, rendered, ask(context, request, rendered, changes).await, |_, _| None)
+}
+
+type Asked<'a> = (&'a Changed, Result<AppliedObject, ApplyError>);
+
+async fn ask<'a>(context: &Context, request: &Request, rendered: &Rendered, changes: &'a Changes) -> Vec<Asked<'a>> {
+    let one = |changed: &'a Changed| async move {
+        // What `kubectl apply` owns is taken over before anything is sent; until then it stands in the way.
+        let force = request.force_conflicts || changed.is_foreign(MANAGER);
+        let options = ApplyOptions { dry_run: true, force };
+        (changed, apply::send(context, rendered, changed, options).await)
+    };
+    stream::iter(changes.writes()).map(one).buffered(CONCURRENT).collect().await
+}
+
+/// Every refusal as one error. `also` says what else speaks against an object that was accepted with these warnings.
+fn judge<'a>(
+    context: &Context,
+    rendered: &Rendered,
+    asked: impl IntoIterator<Item = Asked<'a>>,
+    also: impl Fn(&Object, &[String]) -> Option<Error>,
+) -> Result<BTreeMap<ObjectKey, Value>> {
+    let mut accepted = BTreeMap::new();
     let mut errors = Vec::new();
-    for (object, answer) in asked {
+    for (changed, answer) in asked {
+        let object = &changed.object;
         match answer {
             Ok(applied) => {
-                for warning in applied.warnings {
-                    context.events.warn(object.key().to_string(), warning);
-                }
+                errors.extend(also(object, &applied.warnings));
+                apply::warn(context, object, applied.warnings);
+                accepted.insert(object.key(), applied.value);
             }
             Err(error) if created_by_this_run(&error, rendered) => {}
+            // The leftovers of `kubectl apply` may contradict what is sent; asked again once they are taken over.
+            Err(ApplyError { refusal: Refusal::Invalid(_), .. }) if changed.is_foreign(MANAGER) => {}
             Err(error) => errors.push(apply::refused(object, error)),
         }
     }
     if errors.is_empty() {
-        return Ok(());
+        return Ok(accepted);
     }
     Err(Error::several(Kind::Refused, "the API server would refuse objects", errors))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::{Cluster, Watch};
@@ -11,7 +12,6 @@ use crate::event::{Event, Progress};
 use crate::manifest::is_workload;
 use crate::model::ObjectKey;
 use crate::stage::Context;
-use crate::stage::apply::AppliedObject;
 use crate::verdict::{Expectation, Verdict, judge};
 
 /// The watches of this run, one set per namespace, opened when first needed.
@@ -32,18 +32,21 @@ impl Watches {
     }
 }
 
-/// Waits until every workload among `applied` has settled.
+/// Waits until every workload among the live `objects` has settled.
 ///
 /// # Errors
 /// When one fails, is changed by somebody else, or is not there at the deadline.
-pub async fn settle(context: &Context, watches: &mut Watches, applied: &[AppliedObject]) -> Result<()> {
+pub async fn settle<'a>(
+    context: &Context,
+    watches: &mut Watches,
+    objects: impl IntoIterator<Item = &'a Value>,
+) -> Result<()> {
     let mut by_namespace: BTreeMap<String, Vec<Expectation>> = BTreeMap::new();
-    for object in applied.iter().filter(|object| is_workload(&object.key)) {
-        let namespace = object.key.namespace.clone().unwrap_or_default();
-        let expectation = Expectation::of(&object.value).ok_or_else(|| {
-            Error::new(Kind::Unknown, format!("the API server answered no whole object for {}", object.key))
-        })?;
-        by_namespace.entry(namespace).or_default().push(expectation);
+    for object in objects {
+        let Some(key) = ObjectKey::of(object).filter(is_workload) else { continue };
+        let expectation = Expectation::of(object)
+            .ok_or_else(|| Error::new(Kind::Unknown, format!("the API server answered no whole object for {key}")))?;
+        by_namespace.entry(key.namespace.unwrap_or_default()).or_default().push(expectation);
     }
     let started = Instant::now();
     for (namespace, expected) in by_namespace {

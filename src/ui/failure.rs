@@ -5,13 +5,18 @@ use std::panic::{self, PanicHookInfo};
 
 use console::Term;
 
-use super::output::{self, Paint, plain_lines};
+use super::output::{self, Paint};
 use crate::error::Error;
 use crate::redact::Redactor;
 
 /// Prints `error` to standard error: what, why, the findings, and what to do next. Everything is masked.
 pub fn report_error(error: &Error, redactor: &Redactor) {
     output::stderr().line(&error_text(error, redactor, Paint::of(&Term::stderr())));
+}
+
+/// Prints what to do next to standard error.
+pub fn report_next(hint: &str) {
+    output::stderr().line(&next_line(hint, Paint::of(&Term::stderr())));
 }
 
 /// From here on a panic is reported masked, and with a backtrace when `RUST_BACKTRACE` asks for one.
@@ -23,7 +28,7 @@ pub fn panic_hook(redactor: &Redactor) {
 }
 
 fn error_text(error: &Error, redactor: &Redactor, paint: Paint) -> String {
-    let told = |text: &str| plain_lines(&redactor.mask(text));
+    let told = |text: &str| redactor.shown(text);
     let mut lines = vec![format!("{} {}", paint.red("error:"), indented(&told(&error.message), "  "))];
     for cause in error.causes() {
         lines.push(format!("  because {}", indented(&told(&cause), "    ")));
@@ -32,9 +37,13 @@ fn error_text(error: &Error, redactor: &Redactor, paint: Paint) -> String {
         lines.push(format!("  {}", indented(&told(detail), "  ")));
     }
     for hint in &error.hints {
-        lines.push(format!("{} {}", paint.cyan("next:"), indented(&told(hint), "      ")));
+        lines.push(next_line(&told(hint), paint));
     }
     lines.join("\n")
+}
+
+fn next_line(hint: &str, paint: Paint) -> String {
+    format!("{} {}", paint.cyan("next:"), indented(hint, "      "))
 }
 
 /// Every line but the first begins with `indent`.
@@ -51,12 +60,14 @@ fn panic_text(info: &PanicHookInfo<'_>, backtrace: &Backtrace, redactor: &Redact
     } else {
         text.push_str("next: run again with RUST_BACKTRACE=1 and report what it prints");
     }
-    redactor.mask(&text)
+    redactor.shown(&text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::leaks;
+    use crate::text::{beginning, both_ends};
 
     const TOKEN: &str = "made-up-token-0123";
 
@@ -85,6 +96,19 @@ mod tests {
         next: check registry.token in config.yaml
         next: hdeploy check
         "#);
+    }
+
+    #[test]
+    fn no_part_of_an_error_holds_a_piece_of_a_secret_wherever_it_was_cut() {
+        for place in 0..120 {
+            let text = format!("{}{TOKEN}{}", "x".repeat(place), "y".repeat(40));
+            for text in [beginning(&text, 60), both_ends(&text, 60), text.replace("-to", "-\u{1b}[0mto")] {
+                let error = Error::refused(&text).because(text.clone()).detail(format!("a\n{text}")).hint(&text);
+                let several = Error::several(crate::error::Kind::Refused, "two", [error, Error::refused(&text)]);
+                let told = error_text(&several, &redactor(), Paint(false));
+                assert!(!leaks(&told, TOKEN), "{told}");
+            }
+        }
     }
 
     #[test]

@@ -113,19 +113,6 @@ fn wrap_line(text: &str, width: usize, lines: &mut Vec<String>) {
     lines.push(current);
 }
 
-/// One line as a terminal would show it: what a carriage return overwrites is gone, and so is everything that would
-/// move the cursor or change colours.
-pub(super) fn plain(line: &str) -> String {
-    let bare = console::strip_ansi_codes(line);
-    let last = bare.trim_end().rsplit('\r').next().unwrap_or_default();
-    last.replace('\t', "    ").chars().filter(|c| !c.is_control()).collect()
-}
-
-/// [`plain`], line by line.
-pub(super) fn plain_lines(text: &str) -> String {
-    text.lines().map(plain).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,13 +136,6 @@ mod tests {
         let mut output = Output::new(Closed(0));
         output.line("one");
         output.line("two");
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_display() {
-        assert_eq!(plain("\u{1b}[31mred\u{1b}[0m\tx\u{7}"), "red    x");
-        assert_eq!(plain("10 %\r20 %\r100 %\r"), "100 %");
-        assert_eq!(plain(""), "");
     }
 
     #[test]

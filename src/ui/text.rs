@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::output::plain;
 use crate::event::{Applied, Decision, Event, Progress, Stage, Target};
 use crate::model::{Digest, ObjectKey, Tag};
+use crate::text::plain;
 
 /// What sort of line it is; a view shows it as a mark, a prefix or a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,7 @@ fn became(outcome: Applied) -> &'static str {
         Applied::Created => "created",
         Applied::Configured => "changed",
         Applied::Unchanged => "unchanged",
+        Applied::Deleted => "deleted",
     }
 }
 

@@ -59,7 +59,7 @@ fn rolled_out(
 fn updated_wanted(spec: &StatefulSetSpec, desired: i32) -> i32 {
     let rolling = spec.update_strategy.as_ref().and_then(|strategy| strategy.rolling_update.as_ref());
     let partition = rolling.and_then(|rolling| rolling.partition).unwrap_or(0);
-    (desired - partition).max(0)
+    desired.saturating_sub(partition).max(0)
 }
 
 fn is_updated(pod: &Pod, status: &StatefulSetStatus) -> bool {

@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::fuzz;
+use crate::redact::{Redactor, leaks};
 
 /// A line of a recording: seconds since the first apply, kind, event, object.
 #[derive(Deserialize)]
@@ -419,4 +421,77 @@ fn a_daemon_set_settles_when_it_is_everywhere() {
     };
     assert_eq!(daemon(1), Verdict::Settled { replicas: 1 });
     assert!(matches!(daemon(0), Verdict::Progressing(why) if why.starts_with("0 of 1 updated")));
+}
+
+#[test]
+fn a_secret_in_a_kubelets_message_does_not_come_out_when_the_message_is_cut() {
+    let secret = "MADE-UP/SECRET+0123456789.";
+    let redactor = Redactor::default();
+    redactor.learn(secret);
+    for length in 0..120 {
+        for behind in
+            ["", ".", ", and what the kubelet says about it is a lot longer than a line is wide on any terminal"]
+        {
+            let message = format!("{}{secret}{behind}", "x".repeat(length));
+            let told = words::shortened(&message);
+            assert!(!leaks(&redactor.mask(&told), secret), "{told}");
+        }
+    }
+}
+
+#[test]
+fn any_input_is_read_or_refused() {
+    let samples = fuzz::files(&["tests/fixtures/signals"], &[".jsonl"]);
+    let samples: Vec<&[u8]> = samples.iter().flat_map(|file| file.split(|byte| *byte == b'\n')).collect();
+    // Few lines at a time, as each of them is judged with all others.
+    let samples: Vec<Vec<u8>> = samples.chunks(8).map(|lines| lines.join(&b'\n')).collect();
+    let words = [
+        "\"StatefulSet\"",
+        "\"DaemonSet\"",
+        "\"replicas\":",
+        "\"partition\":",
+        "\"message\":\"",
+        "-2147483648",
+        "{}",
+        "[]",
+        "\"restartCount\":",
+        "\"waiting\":{\"message\":\"",
+        "\"type\":\"PodScheduled\",\"status\":\"False\"",
+    ];
+    fuzz::reader(module_path!(), &samples, &words, |input| {
+        let (mut snapshot, mut expected) = (Snapshot::default(), Vec::new());
+        for line in input.split(|byte| *byte == b'\n').take(50) {
+            let Ok(mut line) = serde_json::from_slice::<Line>(line) else { continue };
+            see(&mut snapshot, &line);
+            line.o["apiVersion"] = "v1".into();
+            line.o["kind"] = line.k.into();
+            expected.extend(Expectation::of(&line.o));
+        }
+        for expectation in &expected {
+            let _ = judge(expectation, &snapshot);
+        }
+    });
+}
+
+fn see(snapshot: &mut Snapshot, line: &Line) {
+    fn of<T: Kept + DeserializeOwned>(snapshot: &mut Snapshot, line: &Line) {
+        match T::deserialize(&line.o) {
+            Ok(object) if line.e == "DELETED" => snapshot.remove(&object),
+            Ok(object) => snapshot.put(object),
+            Err(_) => {}
+        }
+    }
+    use k8s_openapi::api::{apps::v1, batch, core};
+    match line.k.as_str() {
+        "Deployment" => {
+            of::<v1::Deployment>(snapshot, line);
+            of::<v1::StatefulSet>(snapshot, line);
+        }
+        "StatefulSet" => of::<v1::StatefulSet>(snapshot, line),
+        "DaemonSet" => of::<v1::DaemonSet>(snapshot, line),
+        "ReplicaSet" => of::<v1::ReplicaSet>(snapshot, line),
+        "Job" => of::<batch::v1::Job>(snapshot, line),
+        "Event" => of::<core::v1::Event>(snapshot, line),
+        _ => of::<core::v1::Pod>(snapshot, line),
+    }
 }

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod};
 
 use super::pods::{is_live, is_ready, is_terminating};
 use super::snapshot::Snapshot;
+use crate::text::both_ends;
 
 /// Letters of a message from a kubelet or a scheduler that are shown.
 const LONGEST: usize = 90;
@@ -115,10 +116,5 @@ fn short_name(pod: &Pod) -> String {
 pub(super) fn shortened(message: &str) -> String {
     let message = message.trim_start_matches("(combined from similar events): ");
     let line = message.lines().next().unwrap_or_default().trim().trim_end_matches('.');
-    let letters: Vec<char> = line.chars().collect();
-    if letters.len() <= LONGEST {
-        return line.to_owned();
-    }
-    let (head, tail) = (&letters[..LONGEST / 3], &letters[letters.len() - LONGEST * 2 / 3..]);
-    format!("{}…{}", head.iter().collect::<String>(), tail.iter().collect::<String>())
+    both_ends(line, LONGEST)
 }

@@ -3,30 +3,6 @@
 use crate::support::Project;
 
 #[test]
-fn the_right_to_push_is_proved_before_anything_is_built() {
-    let project = Project::new("rights");
-    let token = project.sandbox().read_token.clone();
-    for (password, says) in [("made-up-wrong-password", "password"), (token.as_str(), "push")] {
-        project
-            .hdeploy_with(&["all"], &[("SHOP_PASSWORD", password)])
-            .exits(4)
-            .says(says)
-            .never_says(password)
-            .never_says("COPY www");
-    }
-    project.edit("product/deploy-k3s/config.yaml", "owner: admin", "owner: no-such-owner");
-    for manifest in ["api", "site", "job"] {
-        project.edit(
-            &format!("product/deploy-k3s/manifests/{manifest}.yaml"),
-            "example/admin/",
-            "example/no-such-owner/",
-        );
-    }
-    project.hdeploy(&["all"]).exits(4).says("does not know the owner no-such-owner");
-    assert_eq!(project.sandbox().writes(&project.name), Vec::<String>::new());
-}
-
-#[test]
 fn a_pod_starts_again_after_its_tags_were_moved_to_other_bytes() {
     let project = Project::new("moved");
     project.hdeploy(&["all"]).exits(0);

@@ -12,7 +12,7 @@ use hdeploy::manifest::read::read;
 use serde_json::{Deserializer, Value};
 
 /// Files of `tests/fixtures/nasty/stricter`, which kubectl reads and hdeploy refuses, and why it does.
-const STRICTER: [(&str, &str); 22] = [
+const STRICTER: [(&str, &str); 21] = [
     ("binary-that-is-no-text.yaml", "kubectl puts another character in its place without a word"),
     ("content-behind-three-dots.yaml", "kubectl drops what follows the dots without a word"),
     ("empty-name.yaml", "the API server refuses it"),
@@ -33,7 +33,6 @@ const STRICTER: [(&str, &str); 22] = [
     ("no-api-version.yaml", "the API server refuses it"),
     ("no-name.yaml", "the API server refuses it"),
     ("not-utf-8.yaml", "kubectl puts another character in its place without a word"),
-    ("object-twice.yaml", "the last one would win, in an order that nobody wrote down"),
     ("paragraph-separator-in-quotes.yaml", "it is a line break to kubectl alone"),
 ];
 

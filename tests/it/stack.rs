@@ -1,6 +1,5 @@
 //! The reference stack, whole, in a namespace of its own.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,22 +8,8 @@ use serde_json::Value;
 
 use crate::support::{Project, kubectl};
 
-/// Copies a folder of this repository into the project; manifests and configuration get the project's own names.
-fn copy(project: &Project, from: &Path, to: &str) {
-    for entry in fs::read_dir(from).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let inside = format!("{to}/{}", path.file_name().expect("a name").to_string_lossy());
-        if path.is_dir() {
-            copy(project, &path, &inside);
-        } else {
-            let text = fs::read_to_string(&path).expect("a text");
-            project.write(&inside, &renamed(project, &text));
-        }
-    }
-}
-
-fn renamed(project: &Project, text: &str) -> String {
-    let name = &project.name;
+/// Manifests and configuration get the project's own names.
+fn renamed(name: &str, text: &str) -> String {
     text.replace("namespace: honeydue", &format!("namespace: {name}"))
         .replace("\n  name: honeydue\n", &format!("\n  name: {name}\n"))
         .replace("names: [honeydue]", &format!("names: [{name}]"))
@@ -38,9 +23,10 @@ fn renamed(project: &Project, text: &str) -> String {
 fn stack() -> Project {
     let mut project = Project::empty("stack");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    copy(&project, &root.join("tests/fixtures/honeydue/honeydue-api"), "product");
-    copy(&project, &root.join("tests/fixtures/honeydue/honeydue-web"), "honeydue-web");
-    copy(&project, &root.join("deploy-k3s"), "product/deploy-k3s");
+    let named = |text: &str| renamed(&project.name, text);
+    project.copy(&root.join("tests/fixtures/honeydue/honeydue-api"), "product", &named);
+    project.copy(&root.join("tests/fixtures/honeydue/honeydue-web"), "honeydue-web", &named);
+    project.copy(&root.join("deploy-k3s"), "product/deploy-k3s", &named);
     project.commit("product");
     project.commit("honeydue-web");
     let secrets = Command::new(root.join("scripts/demo-secrets")).arg(&project.name).status().expect("the script");
@@ -65,6 +51,19 @@ fn await_metric(query: &str, least: f64) {
             _ => assert!(Instant::now() < end, "no metric: {answer}"),
         }
     }
+}
+
+#[test]
+fn the_example_is_refused_as_long_as_its_own_values_stand() {
+    let project = Project::empty("example");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    project.copy(&root.join("deploy-k3s"), "deploy-k3s", &str::to_owned);
+    let example = std::fs::read_to_string(root.join("deploy-k3s/config.yaml.example")).expect("the example");
+    project.write("deploy-k3s/config.yaml", &example);
+    project.hdeploy(&["all"]).exits(4).says("registry-password does not exist");
+    project.write("deploy-k3s/registry-password", "made-up-password");
+    let outcome = project.hdeploy(&["all"]).exits(4).says("6 findings").says("next: ");
+    outcome.says("DB_HOST still has the placeholder \"ep-example\"").says("APNS_TEAM_ID");
 }
 
 #[test]

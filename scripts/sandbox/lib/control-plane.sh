@@ -25,7 +25,7 @@ Y
     --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range="$SERVICE_CIDR" --authorization-mode=Node,RBAC \
     --allow-privileged --endpoint-reconciler-type="$reconciler" --kubelet-client-certificate="$D/pki/admin.crt" \
     --kubelet-client-key="$D/pki/admin.key" --kubelet-preferred-address-types=InternalIP \
-    --audit-policy-file="$D/audit.yaml" --audit-log-path="$D/log/audit.jsonl"
+    --audit-policy-file="$D/audit.yaml" --audit-log-path="$D/log/audit.jsonl" --audit-log-maxbackup=1
 }
 ready_apiserver() { kubectl get --raw /readyz; }
 

@@ -1,7 +1,10 @@
+use std::path::Path;
 use std::time::Duration;
 
+use super::super::read;
 use super::*;
 use crate::config::{ConfigMap, Patch, PatchOperation, PatchTarget, Registry, Service};
+use crate::fuzz;
 use crate::model::{Digest, Repository};
 use crate::redact::Secret;
 
@@ -146,4 +149,147 @@ fn a_service_whose_image_nothing_uses_is_told() {
     let draft = Draft::new(&config(), vec![deployment("example.test/other:1")]).expect("a draft");
     let warnings: Vec<String> = draft.warnings().iter().map(|w| format!("{}: {}", w.subject, w.message)).collect();
     assert_eq!(warnings, ["api: no manifest uses the image shop/api"]);
+}
+
+#[test]
+fn any_input_is_read_or_refused() {
+    let mut samples = fuzz::files(&["deploy-k3s/manifests", "tests/fixtures", "scripts/sandbox/manifests"], &[".yaml"]);
+    samples.extend(fuzz::files(&["tests/fixtures/nasty"], &[".json"]));
+    samples.extend(fuzz::yaml_bombs().into_iter().map(String::into_bytes));
+    let recorded: BTreeMap<String, Value> =
+        serde_json::from_str(include_str!("../../../tests/fixtures/yaml/as-kubectl-reads.json")).expect("recordings");
+    samples.extend(recorded.values().filter_map(|entry| entry["yaml"].as_str()).map(|text| text.as_bytes().to_vec()));
+    let words = [
+        "apiVersion: v1\n",
+        "kind: Secret\n",
+        "kind: Job\n",
+        "kind: List\n",
+        "items:\n",
+        "metadata:\n",
+        "  name: a\n",
+        "stringData: {a: b}\n",
+        "data: {a: QQ==}\n",
+        "image: shop/api",
+        "HOLE",
+        "GAP",
+        "hdeploy.dev/after: a,b",
+    ];
+    // Settings are about objects that most inputs do not have: those are refused then.
+    let configs = [config(), every_setting()];
+    fuzz::reader(module_path!(), &samples, &words, |input| {
+        let text = String::from_utf8_lossy(input);
+        for config in &configs {
+            all_the_way(config, &text);
+        }
+    });
+}
+
+#[test]
+fn large_manifests_are_read_in_little_time_and_memory() {
+    let map = |data: String| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {data}\n");
+    let texts = |scale: usize| {
+        let many = |count: usize, text: &dyn Fn(usize) -> String| fuzz::many(count * scale, text);
+        let deployment = include_str!("../../../tests/fixtures/product/workload.yaml");
+        [
+            // 250 kB or 2500 documents each; in the long run 10 MB and 100,000.
+            many(250, &|n| {
+                format!("---\n{}", deployment.replace("NAMESPACE", "shop").replace("SERVICE", &format!("a{n}")))
+            }),
+            map(format!("|\n{}", many(3300, &|_| format!("    {}\n", "a line of text ".repeat(5))))),
+            map(format!("{{{}}}", many(250, &|n| format!("k{n}: '{}', ", "x".repeat(990))))),
+            map(format!("'{}'", many(1, &|_| "x".repeat(250_000)))),
+            many(2500, &|n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a{n}}}\n")),
+            many(2500, &|_| "---\na: [\n".to_owned()),
+            many(2500, &|_| "---\n".to_owned()),
+            format!("{{\"a\": [{}0]}}", many(10_000, &|_| "0,".to_owned())),
+        ]
+    };
+    let test = concat!(module_path!(), "::large_manifests_are_read_in_little_time_and_memory");
+    let config = config();
+    fuzz::large(test, texts, |input| all_the_way(&config, &String::from_utf8_lossy(input)));
+}
+
+/// Something to do for every step that a draft goes through.
+fn every_setting() -> Config {
+    let substitution = |placeholder: &str, value: Option<&str>| Substitution {
+        placeholder: placeholder.into(),
+        origin: "made up".into(),
+        value: value.map(Secret::new),
+    };
+    let patch = |name: &str, operation| Patch {
+        target: PatchTarget { api_version: None, kind: "Deployment".into(), name: name.into(), namespace: None },
+        operation,
+        origin: "config.yaml:1".into(),
+    };
+    let json = json!([{"op": "replace", "path": "/spec/replicas", "value": 2}, {"op": "copy", "from": "/spec", "path": "/spec/x"}]);
+    Config {
+        config_map: Some(ConfigMap { name: "settings".into(), values: [("A".to_owned(), "b".to_owned())].into() }),
+        substitutions: vec![substitution("HOLE", Some("x")), substitution("GAP", None)],
+        patches: vec![
+            patch("api", PatchOperation::Merge(json!({"spec": {"replicas": 1, "strategy": null}}))),
+            patch("web", PatchOperation::Json(serde_json::from_value(json).expect("a patch"))),
+        ],
+        order: [("api".to_owned(), vec!["redis".to_owned()])].into(),
+        ..config()
+    }
+}
+
+#[test]
+fn what_stands_twice_is_refused_whatever_version_or_namespace_is_written() {
+    let of = |file: &str, api_version: &str, namespace: Option<&str>| {
+        let mut value =
+            json!({"apiVersion": api_version, "kind": "HorizontalPodAutoscaler", "metadata": {"name": "api"}});
+        if let Some(namespace) = namespace {
+            value["metadata"]["namespace"] = json!(namespace);
+        }
+        object(file, value)
+    };
+    let twice = |second: Object| {
+        let first = of("a.yaml", "autoscaling/v2", None);
+        Draft::new(&config(), vec![first, second]).map_err(|error| error.details.join("\n"))
+    };
+    for second in [of("b.yaml", "autoscaling/v2", Some("shop")), of("b.yaml", "autoscaling/v1", None)] {
+        let error = twice(second).expect_err("it stands twice");
+        assert!(error.starts_with("b.yaml:1: HorizontalPodAutoscaler shop/api stands in a.yaml:1 already"), "{error}");
+    }
+    assert!(twice(of("b.yaml", "autoscaling/v2", Some("kube-system"))).is_ok());
+}
+
+#[test]
+fn things_that_run_need_names_of_their_own_and_bare_pods_are_warned_of() {
+    let run =
+        |api: &str, kind: &str| object("a.yaml", json!({"apiVersion": api, "kind": kind, "metadata": {"name": "api"}}));
+    let error =
+        Draft::new(&config(), vec![run("apps/v1", "Deployment"), run("batch/v1", "Job")]).expect_err("one name");
+    assert!(error.details[0].contains("Job api and Deployment api share a name"), "{:?}", error.details);
+    let draft = Draft::new(&config(), vec![run("v1", "Pod")]).expect("a draft");
+    assert!(draft.warnings().iter().any(|warning| warning.message.contains("nobody waits for it")));
+}
+
+#[test]
+fn a_patch_that_breaks_the_shape_of_an_object_is_refused() {
+    let target = PatchTarget { api_version: None, kind: "Deployment".into(), name: "api".into(), namespace: None };
+    let operation = PatchOperation::Merge(json!({"metadata": {"labels": "oops"}}));
+    let patches = vec![Patch { target, operation, origin: "config.yaml:3".into() }];
+    let config = Config { patches, ..config() };
+    let error = Draft::new(&config, vec![deployment("shop/api")]).expect_err("labels are no map");
+    assert!(error.details[0].contains("metadata.labels is no map"), "{:?}", error.details);
+}
+
+/// What a deploy does with manifests, from their text to the last wave.
+fn all_the_way(config: &Config, text: &str) {
+    let (mut objects, mut findings) = (Vec::new(), Vec::new());
+    read::read_text(Path::new("a.yaml"), text, &mut objects, &mut findings);
+    assert!(findings.iter().all(|finding| finding.starts_with("a.yaml:")), "{findings:?}");
+    let draft = match Draft::new(config, objects) {
+        Ok(draft) => draft,
+        Err(error) => return assert!(!error.details.is_empty()),
+    };
+    let _ = (draft.references(), draft.skipped().len());
+    let Ok(mut rendered) = draft.pin(&pins()) else { return };
+    rendered.complete("shop", |_| Some(true));
+    let _ = (rendered.waves(&config.order).is_ok(), rendered.needs());
+    for key in rendered.keys().into_iter().take(20) {
+        let _ = (rendered.minimum_replicas(&key), rendered.readers(&key));
+    }
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use hdeploy::model::Digest;
+use serde_json::{Value, json};
 
 /// The environment that `scripts/sandbox/sandbox env` prints.
 pub struct Sandbox {
@@ -34,18 +36,35 @@ impl Sandbox {
         }
     }
 
-    /// Writes to `namespace` by hdeploy that the API server logged: everything but dry runs and reviews.
-    pub fn writes(&self, namespace: &str) -> Vec<String> {
-        let log = fs::read_to_string(&self.audit_log).expect("the audit log");
+    /// Everything that the API server logged: it begins a new file from time to time.
+    fn audit(&self) -> String {
+        let folder = Path::new(&self.audit_log).parent().expect("a folder");
+        let entries = fs::read_dir(folder).expect("the logs").map(|entry| entry.expect("an entry").path());
+        let is_audit =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("audit"));
+        let mut files: Vec<PathBuf> = entries.filter(is_audit).collect();
+        files.sort();
+        files.iter().map(|file| fs::read_to_string(file).expect("the audit log")).collect()
+    }
+
+    /// Writes by hdeploy that the API server logged, in the namespace of `project` and to objects outside of namespaces
+    /// that are called `project` or `project-…`: everything but dry runs, reviews and the lock.
+    pub fn writes(&self, project: &str) -> Vec<String> {
+        let log = self.audit();
+        let named =
+            |name: &str| name.strip_prefix(project).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        // The log is long, and what is not about this project need not be understood.
         log.lines()
+            .filter(|line| line.contains(project))
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter(|entry| {
                 let text = |pointer| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
                 let uri = text("/requestURI");
-                (text("/objectRef/namespace") == namespace || text("/objectRef/name") == namespace)
+                (text("/objectRef/namespace") == project || named(text("/objectRef/name")))
                     && text("/userAgent").starts_with("hdeploy")
                     && !uri.contains("dryRun=All")
                     && !uri.contains("accessreviews")
+                    && !uri.contains("/leases")
             })
             .map(|entry| format!("{} {}", entry["verb"].as_str().unwrap_or("?"), entry["requestURI"]))
             .collect()
@@ -77,6 +96,19 @@ impl Sandbox {
             .output()
             .expect("curl");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    /// Puts a blob, and returns its descriptor.
+    pub fn put_blob(&self, image: &str, content: &str) -> Value {
+        let digest = Digest::of(content.as_bytes());
+        let url = format!("http://{}/v2/{}/{image}/blobs/uploads/?digest={digest}", self.registry, self.owner);
+        let output = Command::new("curl")
+            .args(["-sS", "--fail-with-body", "-X", "POST", "--user", &format!("{}:{}", self.user, self.password)])
+            .args(["-H", "Content-Type: application/octet-stream", "--data-binary", content, &url])
+            .output()
+            .expect("curl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        json!({"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": content.len()})
     }
 
     /// Takes an image away from the node.

@@ -1,0 +1,15 @@
+//! `hdeploy recover`: what an unfinished deploy changed is put back, and nothing else happens.
+
+use crate::cli::CommonArgs;
+use crate::command::on_cluster;
+use crate::engine;
+use crate::error::Result;
+use crate::redact::Redactor;
+
+/// Runs the verb.
+///
+/// # Errors
+/// As [`engine::recover`]; also when the configuration or the kubeconfig cannot be used.
+pub async fn run(common: CommonArgs, redactor: Redactor) -> Result<()> {
+    on_cluster(&common, &redactor, async |context| engine::recover(context).await).await
+}
