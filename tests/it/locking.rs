@@ -1,9 +1,8 @@
 //! One deploy at a time, and what a killed one leaves behind.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use crate::support::Project;
+use crate::support::{Project, until};
 
 /// A pod that needs a while until it is ready.
 const SLOW: &str = "readinessProbe:\n            initialDelaySeconds: 15";
@@ -19,18 +18,6 @@ fn start(project: &Project) -> std::process::Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("the program starts")
-}
-
-/// Waits until the API server holds `wanted` under the arguments of a kubectl get.
-fn until(project: &Project, arguments: &[&str], wanted: impl Fn(&str) -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
-    loop {
-        let found = project.kubectl(&[&["get", "--ignore-not-found"], arguments].concat());
-        if wanted(&found) {
-            return;
-        }
-        assert!(Instant::now() < end, "{arguments:?}: {found}");
-    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -215,6 +216,19 @@ impl Project {
     /// Where the real parts are.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
+    }
+}
+
+/// Waits until the API server holds `wanted` under the arguments of a kubectl get.
+#[track_caller]
+pub fn until(project: &Project, arguments: &[&str], mut wanted: impl FnMut(&str) -> bool) {
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        let found = project.kubectl(&[&["get", "--ignore-not-found"], arguments].concat());
+        if wanted(&found) {
+            return;
+        }
+        assert!(Instant::now() < end, "{arguments:?}: {found}");
     }
 }
 
