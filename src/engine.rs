@@ -107,7 +107,9 @@ async fn locked(
         let outcome = roll_out(context, request, &rollout, &waves, run).await;
         // What stands stands: without this the next deploy would put it back.
         let closed = rollout.journal.close(context).await;
-        outcome.and(closed)
+        outcome.and(closed)?;
+        stage::collect::unused_copies(context, lease, rendered).await;
+        Ok(())
     })
     .await
 }

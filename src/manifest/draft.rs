@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::rendered::{Rendered, scopes};
-use super::{Object, Source, images, is_namespaced, lint, normal, patch, read, substitute, wave};
+use super::{Object, Source, images, is_namespaced, lint, normal, patch, publish, read, substitute, wave};
 use crate::config::{Config, Substitution};
 use crate::error::{Error, Result};
 use crate::model::{ImageRef, ObjectKey, PinnedImage, ServiceName};
@@ -51,8 +51,8 @@ impl Draft {
     pub fn new(config: &Config, objects: Vec<Object>) -> Result<Self> {
         let mut findings = Vec::new();
         let (mut objects, left_out, skipped) = without_skipped(objects, &config.substitutions);
-        patch::apply(&mut objects, &left_out, &config.patches, &mut findings);
         config_map(config, &mut objects, &mut findings);
+        patch::apply(&mut objects, &left_out, &config.patches, &mut findings);
         findings.extend(wave::unknown_names(&objects, &left_out, &config.order));
         drop(left_out);
         let services = config.services.iter().map(|s| (s.repository.path.clone(), s.name.clone())).collect();
@@ -63,6 +63,7 @@ impl Draft {
         draft.check(config, &mut findings);
         if findings.is_empty() {
             draft.unused(config);
+            publish::publish(&mut draft.objects);
             return Ok(draft);
         }
         Err(Error::refused("the manifests cannot be deployed").details(findings).hint(read::READ_AGAIN))

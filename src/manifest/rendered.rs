@@ -154,7 +154,7 @@ fn stamp(object: &mut Value) {
 }
 
 /// JSON with sorted keys: the same content gives the same text.
-fn canonical(value: &Value) -> String {
+pub(super) fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<&String, String> = map.iter().map(|(key, value)| (key, canonical(value))).collect();

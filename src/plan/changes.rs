@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::fields::{FieldSet, taken_over};
+use super::fields::{FieldSet, Scaled, scaled, taken_over};
 use crate::manifest::rendered::APPLIED;
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
@@ -89,9 +89,16 @@ impl Changed {
         Entry { object: self.object.key(), before }
     }
 
-    /// Whether `kubectl apply` owns fields of the live object, which have to be taken over before it is sent.
+    /// Whether fields of the live object have to be taken over before it is sent: `kubectl apply` owns them, or they are
+    /// replicas that an autoscaler had.
     pub fn is_foreign(&self, manager: &str) -> bool {
-        self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some())
+        self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some()) || self.scaled().is_some()
+    }
+
+    /// Who holds the live replicas for an autoscaler, when the manifests set them and have none.
+    pub fn scaled(&self) -> Option<Scaled> {
+        self.object.value["spec"].get("replicas")?;
+        scaled(self.live.as_ref()?)
     }
 
     /// The live replicas, when `manager` owns them and is about to let go of them: the API server would set them to one.

@@ -258,7 +258,8 @@ fn in_brackets(keys: &str) -> String {
     format!("[{}]", keys.join(","))
 }
 
-fn is_applied_by(entry: &Value, manager: &str) -> bool {
+/// Whether the entry of `metadata.managedFields` is what `manager` applied.
+pub fn is_applied_by(entry: &Value, manager: &str) -> bool {
     entry["manager"] == manager && entry["operation"] == "Apply" && entry.get("subresource").is_none()
 }
 
@@ -299,6 +300,33 @@ pub fn taken_over(object: &Value, manager: &str) -> Option<Vec<Value>> {
         "fieldsV1": fields.to_value(),
     }));
     Some(kept)
+}
+
+/// Holds replicas that hdeploy lets go of, until whoever scales takes them.
+pub const HOLDER: &str = "hdeploy-replicas";
+/// Names under which Kubernetes' own autoscaler writes, in k3s too.
+const AUTOSCALERS: [&str; 2] = ["kube-controller-manager", "k3s"];
+
+/// Who holds the replicas of an object in place of its manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaled {
+    /// An autoscaler set them; otherwise they are held for one only.
+    pub by_autoscaler: bool,
+    /// The `managedFields` without these holders. No value changes by it.
+    pub others: Vec<Value>,
+}
+
+/// Who holds the replicas of the live `object`; `None` when no autoscaler does, and nobody for one.
+pub fn scaled(object: &Value) -> Option<Scaled> {
+    let is_autoscaler = |entry: &Value| {
+        entry["subresource"] == "scale" && AUTOSCALERS.iter().any(|name| entry["manager"] == *name)
+    };
+    let holds = |entry: &&Value| {
+        entry.pointer("/fieldsV1/f:spec/f:replicas").is_some() && (is_autoscaler(entry) || is_applied_by(entry, HOLDER))
+    };
+    let (held, others): (Vec<&Value>, Vec<&Value>) = entries(object).iter().partition(holds);
+    let by_autoscaler = held.iter().any(|entry| is_autoscaler(entry));
+    (!held.is_empty()).then(|| Scaled { by_autoscaler, others: others.into_iter().cloned().collect() })
 }
 
 #[cfg(test)]

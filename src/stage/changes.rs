@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::manifest::Rendered;
 use crate::plan::changes::{Changed, Changes};
 use crate::plan::fields::taken_over;
-use crate::stage::Context;
+use crate::stage::{Context, replicas};
 
 const CONCURRENT: usize = 8;
 /// How often somebody may write to an object between our reading and our taking over: controllers do so right after it
@@ -21,7 +21,8 @@ pub async fn against_live(context: &Context, rendered: &Rendered) -> Result<Chan
     Ok(Changes::of(rendered, live, MANAGER))
 }
 
-/// Takes over what `kubectl apply` owns of the objects that will be sent, and pins the replicas that will be let go of.
+/// Takes over what `kubectl apply` owns of the objects that will be sent, takes back replicas whose autoscaler is gone, and
+/// pins those that will be let go of.
 /// No value changes by it.
 pub async fn take_over(context: &Context, lease: &Lease, changes: &mut Changes) -> Result<()> {
     stream::iter(changes.writes_mut().map(Ok::<_, Error>))
@@ -33,7 +34,11 @@ async fn one(context: &Context, lease: &Lease, changed: &mut Changed) -> Result<
     let key = changed.object.key();
     for _ in 0..RACES {
         let Some(live) = &changed.live else { return Ok(()) };
-        let written = match (taken_over(live, MANAGER), changed.replicas_to_pin(MANAGER)) {
+        let owners = match taken_over(live, MANAGER) {
+            Some(owners) => Some(owners),
+            None => replicas::taken_back(context, changed).await?,
+        };
+        let written = match (owners, changed.replicas_to_pin(MANAGER)) {
             (Some(owners), _) => lease.hold(context.cluster.set_owners(live, &owners)).await??,
             (None, Some(replicas)) if !is_pinned(live, replicas) => {
                 lease.hold(context.cluster.pin_replicas(live, replicas)).await??

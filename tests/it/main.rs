@@ -8,6 +8,7 @@ mod deploy;
 mod golden;
 mod images;
 mod locking;
+mod publishing;
 mod reading;
 mod refusals;
 mod registries;

@@ -6,13 +6,13 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Project, until};
+use crate::support::Project;
 
 const CONFIG: &str = "namespace: NAMESPACE
 manifests: [manifests]
 settle: {timeout: 60}
 registry: {server: REGISTRY, owner: OWNER, username: OWNER, password: {env: SHOP_PASSWORD}, plainHttp: true}
-services: {api: {image: NAMESPACE-api, build: {context: image, args: {BASE: BUSYBOX}}}}
+services: {other: {image: NAMESPACE-other}}
 ";
 
 /// What the manifests say of the replicas is not what an autoscaler allows at first.
@@ -142,12 +142,10 @@ impl<'a> Watch<'a> {
 
     /// What was recorded, as soon as `awaited` is among it.
     fn read(&self, awaited: &str) -> String {
-        let mut text = String::new();
-        until(self.project, &["namespace", &self.project.name], |_| {
-            text = fs::read_to_string(&self.log).expect("the record");
-            text.lines().any(|line| line.starts_with(awaited))
-        });
-        text
+        let recorded = || fs::read_to_string(&self.log).expect("the record");
+        let there = |_: &str| recorded().lines().any(|line| line.starts_with(awaited));
+        self.project.until(&["deployment", "mark", "-o", "name"], there);
+        recorded()
     }
 
     /// Every replicas that the Deployment had, each with the release at that time; the same twice in a row counts once.
@@ -177,7 +175,7 @@ fn of_releases(replicas: usize, releases: impl IntoIterator<Item = usize>) -> Ve
 
 /// Waits until the Deployment is to have so many replicas.
 fn until_scaled(project: &Project, replicas: &str) {
-    until(project, &["deployment", "api", "-o", "jsonpath={.spec.replicas}"], |found| found == replicas);
+    project.until(&["deployment", "api", "-o", "jsonpath={.spec.replicas}"], |found| found == replicas);
 }
 
 #[test]

@@ -5,5 +5,5 @@ mod project;
 mod sandbox;
 
 pub use outcome::Outcome;
-pub use project::{Project, until};
+pub use project::Project;
 pub use sandbox::{Sandbox, kubectl, pods};
