@@ -318,9 +318,8 @@ pub struct Scaled {
 
 /// Who holds the replicas of the live `object`; `None` when no autoscaler does, and nobody for one.
 pub fn scaled(object: &Value) -> Option<Scaled> {
-    let is_autoscaler = |entry: &Value| {
-        entry["subresource"] == "scale" && AUTOSCALERS.iter().any(|name| entry["manager"] == *name)
-    };
+    let is_autoscaler =
+        |entry: &Value| entry["subresource"] == "scale" && AUTOSCALERS.iter().any(|name| entry["manager"] == *name);
     let holds = |entry: &&Value| {
         entry.pointer("/fieldsV1/f:spec/f:replicas").is_some() && (is_autoscaler(entry) || is_applied_by(entry, HOLDER))
     };
