@@ -106,10 +106,15 @@ async fn restore(context: &Context, lease: &Lease, journal: &Journal) -> Result<
     .hint("mend the cause, then: hdeploy recover"))
 }
 
-/// Applies what the object was. One that somebody deleted or made anew since is left alone.
+/// Applies what the object was. One that somebody deleted or made anew since is left alone, and so are replicas that
+/// somebody else has set since.
 async fn put_back(context: &Context, key: &ObjectKey, before: &Before) -> Result<Option<Value>> {
     let mut body = before.body.clone();
     body["metadata"]["uid"] = before.uid.clone().into();
+    let live = context.cluster.get(key).await?.unwrap_or_default();
+    if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut).filter(|_| !sets_replicas(&live)) {
+        spec.shift_remove("replicas");
+    }
     match context.cluster.apply(&body, ApplyOptions { dry_run: false, force: false }).await {
         Ok(applied) => {
             verify(key, &before.body, &applied.value)?;
@@ -122,6 +127,10 @@ async fn put_back(context: &Context, key: &ObjectKey, before: &Before) -> Result
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn sets_replicas(live: &Value) -> bool {
+    FieldSet::applied_by(live, MANAGER).has(&["spec", "replicas"])
 }
 
 /// Whether the object is not the one any more that was changed.

@@ -39,7 +39,7 @@ spec:
           image: BUSYBOX
           command: [sleep, "3600"]
           env: [{name: RELEASE, value: first}]
-          resources: {requests: {cpu: 5m, memory: 8Mi}, limits: {cpu: 50m}}
+          resources: {requests: {cpu: 5m, memory: 8Mi}, limits: {cpu: 20m}}
 "#;
 
 /// Nobody provides the metric: this one never scales for a load, only to stay within its bounds.
@@ -193,7 +193,7 @@ fn a5_what_an_autoscaler_set_under_load_stays_when_hdeploy_takes_over_and_in_ten
     deploy(&project);
     assert!(!live(&project, ".metadata.managedFields[*].manager").contains("kubectl-client-side-apply"));
     for number in 1..=10 {
-        release(&project, number, number % 2 == 0);
+        release(&project, number, number % 3 == 0);
     }
     assert_eq!(watch.replicas(), of_releases(4, 0..=10));
     assert_eq!(owners(&project), ["kube-controller-manager"]);
@@ -247,4 +247,28 @@ fn a5_a_new_workload_begins_with_the_least_that_its_autoscaler_allows() {
     project.kubectl(&["delete", "hpa", "api"]);
     deploy(&project);
     assert_eq!((live(&project, ".spec.replicas").as_str(), owners(&project)), ("3", vec!["hdeploy".to_owned()]));
+}
+
+#[test]
+fn r6_a_killed_deploy_is_undone_and_what_the_autoscaler_set_meanwhile_stays() {
+    let project = scaled("undo");
+    deploy(&project);
+    assert_eq!(owners(&project), ["hdeploy"], "it never scaled");
+    let watch = Watch::start(&project);
+    project.edit(MANIFEST, "value: first", "value: second");
+    project.edit(
+        MANIFEST,
+        "          resources:",
+        "          readinessProbe: {exec: {command: [\"false\"]}}\n          resources:",
+    );
+    let mut killed = project.start(&["--config", "deploy-k3s.yaml", "all", "--tag", "t1"]);
+    let value = ["deployment", "api", "-o", "jsonpath={.spec.template.spec.containers[0].env[0].value}"];
+    project.until(&value, |found| found == "second");
+    project.kubectl(&["patch", "hpa", "api", "--type=merge", "--patch", r#"{"spec": {"minReplicas": 3}}"#]);
+    until_scaled(&project, "3");
+    killed.kill();
+
+    project.hdeploy(&["--config", "deploy-k3s.yaml", "recover"]).exits(0).says("put back as it was");
+    assert_eq!(live(&project, ".spec.template.spec.containers[0].env[0].value"), "first");
+    assert_eq!(watch.replicas(), [(2, "0".to_owned()), (3, "0".to_owned())]);
 }
