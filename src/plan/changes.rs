@@ -30,6 +30,8 @@ pub struct Changed {
     pub live: Option<Value>,
     /// What happens to it.
     pub action: Action,
+    /// An autoscaler had its replicas, and the manifests say again how many there are.
+    pub regains_replicas: bool,
 }
 
 /// Every object of a deploy, with what happens to it.
@@ -44,7 +46,7 @@ impl Changes {
         let changed = |object: &Object| {
             let live = live.remove(&object.key());
             let action = action(&object.value, live.as_ref(), manager);
-            (object.key(), Changed { object: object.clone(), live, action })
+            (object.key(), Changed { object: object.clone(), live, action, regains_replicas: false })
         };
         Self { objects: rendered.objects().iter().map(changed).collect() }
     }
@@ -92,7 +94,8 @@ impl Changed {
     /// Whether fields of the live object have to be taken over before it is sent: `kubectl apply` owns them, or they are
     /// replicas that an autoscaler had.
     pub fn is_foreign(&self, manager: &str) -> bool {
-        self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some()) || self.scaled().is_some()
+        self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some())
+            || (self.regains_replicas && self.scaled().is_some())
     }
 
     /// Who holds the live replicas for an autoscaler, when the manifests set them and have none.

@@ -377,6 +377,25 @@ mod tests {
     }
 
     #[test]
+    fn replicas_are_scaled_by_autoscalers_and_by_nobody_else() {
+        let entry = |manager: &str, operation: &str, subresource: Option<&str>| {
+            json!({"manager": manager, "operation": operation, "subresource": subresource,
+                "fieldsV1": {"f:spec": {"f:replicas": {}}}})
+        };
+        let of = |entries: &[&Value]| scaled(&json!({"metadata": {"managedFields": entries}}));
+        let hand = entry("kubectl", "Update", Some("scale"));
+        let status = json!({"manager": "k3s", "operation": "Update", "subresource": "status", "fieldsV1": {}});
+        assert_eq!(of(&[&hand, &status]), None);
+        let held = json!({"manager": HOLDER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+        let others = vec![hand.clone(), status.clone()];
+        assert_eq!(of(&[&held, &hand, &status]), Some(Scaled { by_autoscaler: false, others: others.clone() }));
+        for name in AUTOSCALERS {
+            let all = [&entry(name, "Update", Some("scale")), &held, &hand, &status];
+            assert_eq!(of(&all), Some(Scaled { by_autoscaler: true, others: others.clone() }));
+        }
+    }
+
+    #[test]
     fn a_live_object_is_cut_to_what_belongs_to_the_set() {
         let live = json!({
             "metadata": {"labels": {"app": "api", "by": "hand"}, "uid": "1"},

@@ -18,7 +18,7 @@ const RACES: usize = 30;
 /// Lists what is live and compares.
 pub async fn against_live(context: &Context, rendered: &Rendered) -> Result<Changes> {
     let live = context.cluster.live(&rendered.keys()).await?;
-    Ok(Changes::of(rendered, live, MANAGER))
+    replicas::regain(context, Changes::of(rendered, live, MANAGER)).await
 }
 
 /// Takes over what `kubectl apply` owns of the objects that will be sent, takes back replicas whose autoscaler is gone, and
@@ -36,7 +36,7 @@ async fn one(context: &Context, lease: &Lease, changed: &mut Changed) -> Result<
         let Some(live) = &changed.live else { return Ok(()) };
         let owners = match taken_over(live, MANAGER) {
             Some(owners) => Some(owners),
-            None => replicas::taken_back(context, changed).await?,
+            None => replicas::regained(context, changed).await?,
         };
         let written = match (owners, changed.replicas_to_pin(MANAGER)) {
             (Some(owners), _) => lease.hold(context.cluster.set_owners(live, &owners)).await??,

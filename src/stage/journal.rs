@@ -111,8 +111,10 @@ async fn restore(context: &Context, lease: &Lease, journal: &Journal) -> Result<
 async fn put_back(context: &Context, key: &ObjectKey, before: &Before) -> Result<Option<Value>> {
     let mut body = before.body.clone();
     body["metadata"]["uid"] = before.uid.clone().into();
-    let live = context.cluster.get(key).await?.unwrap_or_default();
-    if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut).filter(|_| !sets_replicas(&live)) {
+    let live = context.cluster.get(key).await?;
+    if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut)
+        && live.is_some_and(|live| !sets_replicas(&live))
+    {
         spec.shift_remove("replicas");
     }
     match context.cluster.apply(&body, ApplyOptions { dry_run: false, force: false }).await {

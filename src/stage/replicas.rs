@@ -4,31 +4,37 @@ use serde_json::Value;
 
 use crate::cluster::MANAGER;
 use crate::error::Result;
-use crate::plan::changes::Changed;
-use crate::plan::fields::is_applied_by;
+use crate::plan::changes::{Changed, Changes};
+use crate::plan::fields::{entries, is_applied_by};
 use crate::stage::Context;
 
-/// The owners of the live object without those who hold its replicas for an autoscaler; `None` when there are none, or
-/// when an autoscaler that is not ours still scales it: the API server then names the conflict.
-pub async fn taken_back(context: &Context, changed: &Changed) -> Result<Option<Vec<Value>>> {
-    let Some(scaled) = changed.scaled() else { return Ok(None) };
-    let others = live_autoscalers(context, changed).await?;
-    if scaled.by_autoscaler && others.iter().any(|autoscaler| !is_ours(autoscaler)) {
-        return Ok(None);
+/// Marks the workloads whose replicas an autoscaler had and the manifests set again. Those that an autoscaler scales
+/// which hdeploy did not apply are left to it: the API server names the conflict.
+pub async fn regain(context: &Context, mut changes: Changes) -> Result<Changes> {
+    for changed in changes.writes_mut() {
+        let Some(scaled) = changed.scaled() else { continue };
+        changed.regains_replicas = !scaled.by_autoscaler || autoscalers(context, changed).await?.iter().all(is_ours);
     }
-    for autoscaler in others {
+    Ok(changes)
+}
+
+/// The owners of the live object without those who hold its replicas for an autoscaler; `None` when these stay.
+pub async fn regained(context: &Context, changed: &Changed) -> Result<Option<Vec<Value>>> {
+    let Some(scaled) = changed.scaled().filter(|_| changed.regains_replicas) else { return Ok(None) };
+    let key = changed.object.key();
+    for autoscaler in autoscalers(context, changed).await? {
         let name = autoscaler["metadata"]["name"].as_str().unwrap_or_default();
+        let namespace = key.namespace.as_deref().unwrap_or_default();
         let message = format!(
-            "the autoscaler {name} is not in the manifests any more and still scales it; once it is not wanted: \
-             kubectl delete hpa {name} -n {}",
-            changed.object.key().namespace.unwrap_or_default()
+            "the autoscaler {name} still scales it and is not in the manifests; once it is not wanted: \
+             kubectl delete hpa {name} -n {namespace}"
         );
-        context.events.warn(changed.object.key().to_string(), message);
+        context.events.warn(key.to_string(), message);
     }
     Ok(Some(scaled.others))
 }
 
-async fn live_autoscalers(context: &Context, changed: &Changed) -> Result<Vec<Value>> {
+async fn autoscalers(context: &Context, changed: &Changed) -> Result<Vec<Value>> {
     let key = changed.object.key();
     let namespace = key.namespace.as_deref();
     let mut all = context.cluster.list_all("autoscaling/v2", "HorizontalPodAutoscaler", namespace, None).await?;
@@ -39,7 +45,7 @@ async fn live_autoscalers(context: &Context, changed: &Changed) -> Result<Vec<Va
     Ok(all)
 }
 
-/// Whether it was applied by an earlier deploy.
+/// Whether an earlier deploy applied it.
 fn is_ours(autoscaler: &Value) -> bool {
-    crate::plan::fields::entries(autoscaler).iter().any(|entry| is_applied_by(entry, MANAGER))
+    entries(autoscaler).iter().any(|entry| is_applied_by(entry, MANAGER))
 }

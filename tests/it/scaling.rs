@@ -242,11 +242,25 @@ fn a5_a_new_workload_begins_with_the_least_that_its_autoscaler_allows() {
     release(&project, 2, false);
     assert_eq!(watch.replicas(), of_releases(2, 0..=2));
 
-    // The autoscaler goes: what was held for it is the manifests' again.
+    // The autoscaler goes from the manifests: what was held for it is theirs again.
     fs::remove_file(project.path(SCALER)).expect("the autoscaler");
-    project.kubectl(&["delete", "hpa", "api"]);
-    deploy(&project);
+    deploy(&project).says("once it is not wanted: kubectl delete hpa api");
     assert_eq!((live(&project, ".spec.replicas").as_str(), owners(&project)), ("3", vec!["hdeploy".to_owned()]));
+}
+
+#[test]
+fn a5_an_autoscaler_that_somebody_else_made_keeps_what_it_set() {
+    let project = scaled("foreign");
+    fs::rename(project.path(SCALER), project.path("by-hand.yaml")).expect("the autoscaler");
+    deploy(&project);
+    project.edit("by-hand.yaml", "minReplicas: 2", "minReplicas: 4");
+    project.kubectl(&["apply", "-f", &project.path("by-hand.yaml").to_string_lossy()]);
+    until_scaled(&project, "4");
+    let watch = Watch::start(&project);
+    project.edit(MANIFEST, "value: first", "value: second");
+    let refused = project.hdeploy(&["--config", "deploy-k3s.yaml", "all", "--tag", "t1"]).exits(4);
+    refused.says(".spec.replicas is kube-controller-manager's");
+    assert_eq!(watch.replicas(), of_releases(4, [0]));
 }
 
 #[test]
