@@ -258,8 +258,7 @@ fn in_brackets(keys: &str) -> String {
     format!("[{}]", keys.join(","))
 }
 
-/// Whether the entry of `metadata.managedFields` is what `manager` applied.
-pub fn is_applied_by(entry: &Value, manager: &str) -> bool {
+fn is_applied_by(entry: &Value, manager: &str) -> bool {
     entry["manager"] == manager && entry["operation"] == "Apply" && entry.get("subresource").is_none()
 }
 

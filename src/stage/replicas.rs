@@ -1,40 +1,29 @@
 //! Replicas whose autoscaler is gone from the manifests: these say again how many there are.
 
-use serde_json::Value;
-
-use crate::cluster::MANAGER;
 use crate::error::Result;
+use crate::model::ObjectKey;
 use crate::plan::changes::{Changed, Changes};
-use crate::plan::fields::{entries, is_applied_by};
 use crate::stage::Context;
 
-/// Marks the workloads whose replicas an autoscaler had and the manifests set again. Those that an autoscaler scales
-/// which hdeploy did not apply are left to it: the API server names the conflict.
+/// Marks the workloads whose replicas an autoscaler had and the manifests set again. Those that another autoscaler
+/// scales, one that is not among the removals, are left to it: the API server names the conflict.
 pub async fn regain(context: &Context, mut changes: Changes) -> Result<Changes> {
+    let removed: Vec<ObjectKey> = changes.removals().iter().map(|removal| removal.key.clone()).collect();
     for changed in changes.writes_mut() {
         let Some(scaled) = changed.scaled() else { continue };
-        changed.regains_replicas = !scaled.by_autoscaler || autoscalers(context, changed).await?.iter().all(is_ours);
+        changed.regains_replicas = !scaled.by_autoscaler
+            || autoscalers(context, changed).await?.iter().all(|scaler| removed.iter().any(|key| is_same(key, scaler)));
     }
     Ok(changes)
 }
 
-/// The owners of the live object without those who hold its replicas for an autoscaler; `None` when these stay.
-pub async fn regained(context: &Context, changed: &Changed) -> Result<Option<Vec<Value>>> {
-    let Some(scaled) = changed.scaled().filter(|_| changed.regains_replicas) else { return Ok(None) };
-    let key = changed.object.key();
-    for autoscaler in autoscalers(context, changed).await? {
-        let name = autoscaler["metadata"]["name"].as_str().unwrap_or_default();
-        let namespace = key.namespace.as_deref().unwrap_or_default();
-        let message = format!(
-            "the autoscaler {name} still scales it and is not in the manifests; once it is not wanted: \
-             kubectl delete hpa {name} -n {namespace}"
-        );
-        context.events.warn(key.to_string(), message);
-    }
-    Ok(Some(scaled.others))
+/// Whether both are one object: manifests may name another version of its API.
+fn is_same(one: &ObjectKey, other: &ObjectKey) -> bool {
+    (one.group(), &one.kind, &one.namespace, &one.name) == (other.group(), &other.kind, &other.namespace, &other.name)
 }
 
-async fn autoscalers(context: &Context, changed: &Changed) -> Result<Vec<Value>> {
+/// The live autoscalers of the object.
+async fn autoscalers(context: &Context, changed: &Changed) -> Result<Vec<ObjectKey>> {
     let key = changed.object.key();
     let namespace = key.namespace.as_deref();
     let mut all = context.cluster.list_all("autoscaling/v2", "HorizontalPodAutoscaler", namespace, None).await?;
@@ -42,10 +31,5 @@ async fn autoscalers(context: &Context, changed: &Changed) -> Result<Vec<Value>>
         let target = &autoscaler["spec"]["scaleTargetRef"];
         target["kind"] == key.kind.as_str() && target["name"] == key.name.as_str()
     });
-    Ok(all)
-}
-
-/// Whether an earlier deploy applied it.
-fn is_ours(autoscaler: &Value) -> bool {
-    entries(autoscaler).iter().any(|entry| is_applied_by(entry, MANAGER))
+    Ok(all.iter().filter_map(ObjectKey::of).collect())
 }

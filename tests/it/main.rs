@@ -8,6 +8,8 @@ mod deploy;
 mod golden;
 mod images;
 mod locking;
+mod planning;
+mod pruning;
 mod publishing;
 mod reading;
 mod refusals;

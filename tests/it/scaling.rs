@@ -244,7 +244,7 @@ fn a5_a_new_workload_begins_with_the_least_that_its_autoscaler_allows() {
 
     // The autoscaler goes from the manifests: what was held for it is theirs again.
     fs::remove_file(project.path(SCALER)).expect("the autoscaler");
-    deploy(&project).says("once it is not wanted: kubectl delete hpa api");
+    deploy(&project).says("no longer in the manifests; --prune deletes it");
     assert_eq!((live(&project, ".spec.replicas").as_str(), owners(&project)), ("3", vec!["hdeploy".to_owned()]));
 }
 
