@@ -11,6 +11,7 @@ pub mod gate;
 pub mod journal;
 pub mod preflight;
 pub mod prune;
+pub mod replicas;
 pub mod settle;
 pub mod survey;
 
