@@ -18,6 +18,8 @@ pub mod survey;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use crate::cluster::MANAGER;
+
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::error::{Error, Kind};
