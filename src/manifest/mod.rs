@@ -2,6 +2,7 @@
 
 pub mod draft;
 pub mod images;
+mod json;
 mod lint;
 pub mod needs;
 mod normal;
@@ -11,7 +12,7 @@ pub mod publish;
 mod quantity;
 pub mod read;
 pub mod rendered;
-mod scalar;
+pub(crate) mod scalar;
 mod secrets;
 pub mod substitute;
 pub mod wave;

@@ -89,10 +89,8 @@ async fn available(
     let references = draft.references();
     let one = async |name: &ServiceName| {
         let service = catalogue.service(name);
-        let (live, current) = tokio::try_join!(
-            live_images(context, service, &references[name]),
-            catalogue.current(service, release)
-        )?;
+        let (live, current) =
+            tokio::try_join!(live_images(context, service, &references[name]), catalogue.current(service, release))?;
         let have = Available {
             current,
             live_image: match live.len() {
