@@ -62,7 +62,7 @@ repository_of() {
     -e "s/names: \[honeydue\]/names: [$NAME-hdeploy]/" \
     -e "s/cluster: honeydue$/cluster: $NAME-hdeploy/" \
     -e "s|admin/honeydue-|admin/benched-|; s/image: honeydue-/image: benched-/" \
-    -e '/requests:/,/limits:/s/cpu: .*/cpu: 10m/' {} +
+    -e '/requests:/,/limits:/s/cpu: .*/cpu: 25m/' {} +
   # It lies in a namespace that all share.
   file=$to/deploy-k3s/manifests/ingress/traefik-helmchartconfig.yaml
   [[ ! -e $file ]] || sed -i "s/^  name: traefik$/  name: $NAME-hdeploy/" "$file"
@@ -161,7 +161,20 @@ docker_with_buildkit() {
   fail "no Docker client here speaks BuildKit"
 }
 
-stack_run_kapp() { "$@" "$KAPP" deploy --app stack --namespace "$NAME-kapp" --file "$WORK/kapp.yaml" --yes; }
+# Replicas that an autoscaler sets are no change to kapp once it is told so.
+stack_run_kapp() {
+  cat > "$WORK/kapp-config.yaml" << 'Y'
+apiVersion: kapp.k14s.io/v1alpha1
+kind: Config
+rebaseRules:
+  - path: [spec, replicas]
+    type: copy
+    sources: [existing, new]
+    resourceMatchers:
+      - apiVersionKindMatcher: {apiVersion: apps/v1, kind: Deployment}
+Y
+  "$@" "$KAPP" deploy --app stack --namespace "$NAME-kapp" --file "$WORK/kapp.yaml" --file "$WORK/kapp-config.yaml" --yes
+}
 
 stack_measure() {
   local round side writes
