@@ -1,0 +1,3 @@
+//! What is promised, item by item: the name of each test begins with its items.
+
+mod waves;
