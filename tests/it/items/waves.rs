@@ -7,6 +7,6 @@ fn o3_a_job_runs_exactly_once_whatever_is_run_again() {
     let product = Product::new("once");
     product.workload("api", "sim/ok:1");
     product.manifest("migrate", &job("migrate", "sim/done:1"));
-    product.deploy().exits(0);
+    println!("{}", product.deploy().exits(0).text());
     product.deploy().exits(0).says("already complete");
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::logs::Logs;
 use super::pod::Playing;
 
 pub const NODE: &str = "sim";
@@ -24,11 +25,12 @@ pub fn run(kubeconfig: &Path, lock: &File) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client = client(kubeconfig).await;
-        register(&client).await;
-        let mut playing = BTreeMap::new();
+        let logs = Logs::default();
+        register(&client, logs.serve(kubeconfig.parent().expect("a folder"))).await;
+        let mut kubelet = Kubelet { client, logs, playing: BTreeMap::new() };
         loop {
             // An error ends a round; the next list mends whatever was missed.
-            if let Err(error) = round(&client, &mut playing).await {
+            if let Err(error) = kubelet.round().await {
                 eprintln!("simulated kubelet: {error}");
                 sleep(Duration::from_millis(200)).await;
             }
@@ -43,7 +45,7 @@ async fn client(kubeconfig: &Path) -> Client {
     Client::try_from(config).expect("a client")
 }
 
-async fn register(client: &Client) {
+async fn register(client: &Client, port: u16) {
     let nodes: Api<Node> = Api::all(client.clone());
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": {
         "kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}}});
@@ -58,6 +60,7 @@ async fn register(client: &Client) {
         "capacity": room, "allocatable": room,
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": NODE}],
         "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "nodeInfo": {"kubeletVersion": "v1.34.4", "operatingSystem": "linux", "architecture": "amd64"},
     }});
     nodes.patch_status(NODE, &PatchParams::default(), &Patch::Strategic(status)).await.expect("the node's status");
@@ -66,42 +69,48 @@ async fn register(client: &Client) {
     nodes.patch(NODE, &PatchParams::default(), &free).await.expect("a node without taints");
 }
 
-/// Pods by uid, each with what tells it that it was deleted.
-type Pods = BTreeMap<String, watch::Sender<bool>>;
+struct Kubelet {
+    client: Client,
+    logs: Logs,
+    /// Pods by uid, each with what tells it that it was deleted.
+    playing: BTreeMap<String, watch::Sender<bool>>,
+}
 
-async fn round(client: &Client, playing: &mut Pods) -> Result<(), kube::Error> {
-    let pods: Api<Pod> = Api::all(client.clone());
-    let here = format!("spec.nodeName={NODE}");
-    let list = pods.list(&ListParams::default().fields(&here)).await?;
-    let version = list.metadata.resource_version.clone().unwrap_or_default();
-    let there: Vec<String> = list.items.iter().map(uid).collect();
-    playing.retain(|uid, _| there.contains(uid));
-    list.items.into_iter().for_each(|pod| see(client, playing, pod));
-    let events = pods.watch(&WatchParams::default().fields(&here), &version).await?;
-    pin_mut!(events);
-    while let Some(event) = events.next().await {
-        match event? {
-            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => see(client, playing, pod),
-            WatchEvent::Deleted(pod) => drop(playing.remove(&uid(&pod))),
-            WatchEvent::Bookmark(_) => {}
-            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+impl Kubelet {
+    async fn round(&mut self) -> Result<(), kube::Error> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let here = format!("spec.nodeName={NODE}");
+        let list = pods.list(&ListParams::default().fields(&here)).await?;
+        let version = list.metadata.resource_version.clone().unwrap_or_default();
+        let there: Vec<String> = list.items.iter().map(uid).collect();
+        self.playing.retain(|uid, _| there.contains(uid));
+        list.items.into_iter().for_each(|pod| self.see(pod));
+        let events = pods.watch(&WatchParams::default().fields(&here), &version).await?;
+        pin_mut!(events);
+        while let Some(event) = events.next().await {
+            match event? {
+                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => self.see(pod),
+                WatchEvent::Deleted(pod) => drop(self.playing.remove(&uid(&pod))),
+                WatchEvent::Bookmark(_) => {}
+                WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+            }
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, pod: Pod) {
+        let deleted = pod.metadata.deletion_timestamp.is_some();
+        let told = self.playing.entry(uid(&pod)).or_insert_with(|| {
+            let (told, heard) = watch::channel(false);
+            tokio::spawn(Playing::new(&self.client, &self.logs, pod).play(heard));
+            told
+        });
+        if deleted {
+            told.send_replace(true);
         }
     }
-    Ok(())
 }
 
 fn uid(pod: &Pod) -> String {
     pod.metadata.uid.clone().unwrap_or_default()
-}
-
-fn see(client: &Client, playing: &mut Pods, pod: Pod) {
-    let deleted = pod.metadata.deletion_timestamp.is_some();
-    let told = playing.entry(uid(&pod)).or_insert_with(|| {
-        let (told, heard) = watch::channel(false);
-        tokio::spawn(Playing::new(client, pod).play(heard));
-        told
-    });
-    if deleted {
-        told.send_replace(true);
-    }
 }

@@ -2,6 +2,7 @@
 //! words, with containers that do what their image is called.
 
 mod kubelet;
+mod logs;
 mod pod;
 mod product;
 mod script;

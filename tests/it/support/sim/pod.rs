@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
 use super::kubelet::NODE;
+use super::logs::Logs;
 use super::script::{Said, State, Step, script};
 
 /// The kubelet drops further warnings of a pod.
@@ -23,6 +24,7 @@ pub struct Playing {
     pod: Pod,
     pods: Api<Pod>,
     events: Api<Event>,
+    logs: Logs,
     /// What its status says. Writes go out one after the other.
     shown: Mutex<Shown>,
 }
@@ -45,10 +47,10 @@ struct Life {
 }
 
 impl Playing {
-    pub fn new(client: &Client, pod: Pod) -> Self {
+    pub fn new(client: &Client, logs: &Logs, pod: Pod) -> Self {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let (pods, events) = (Api::namespaced(client.clone(), &namespace), Api::namespaced(client.clone(), &namespace));
-        Self { pod, pods, events, shown: Mutex::default() }
+        Self { pod, pods, events, logs: logs.clone(), shown: Mutex::default() }
     }
 
     /// Plays the pod until `deleted`, and then its end.
@@ -106,6 +108,9 @@ impl Playing {
             next += 1;
             sleep(step.after).await;
             self.step(container, step).await;
+            if step.said.as_ref().is_some_and(|said| said.reason == "Started") {
+                self.logs.write(self.address(container), script.log);
+            }
             if let Some(State::Exited { code, .. }) = step.state
                 && (policy == "Never" || policy == "OnFailure" && code == 0)
             {
@@ -126,6 +131,11 @@ impl Playing {
             self.shown.lock().await.containers.entry(container.name.clone()).or_default().show(state);
             self.write().await;
         }
+    }
+
+    fn address(&self, container: &Container) -> String {
+        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+        format!("{namespace}/{}/{}", self.name(), container.name)
     }
 
     fn name(&self) -> &str {
