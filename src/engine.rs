@@ -9,6 +9,7 @@ use crate::event::{Applied, Event, Events, Stage, Target};
 use crate::manifest::{Object, Rendered, Wave, WaveKind};
 use crate::model::{Digest, PinnedImage, ServiceName, Tag};
 use crate::plan::changes::Changes;
+use crate::plan::policies;
 use crate::plan::request::Request;
 use crate::stage::apply::{AppliedObject, Rollout};
 use crate::stage::catalogue::{Catalogue, Release};
@@ -104,6 +105,7 @@ async fn locked(
         let waves = rendered.waves(&context.config.order)?;
         let journal = stage::journal::open(context, lease, release, &changes.in_order(&waves), &after).await?;
         let rollout = Rollout { rendered, changes: &changes, journal };
+        let waves = policies::narrowed_last(waves, &changes);
         let outcome = roll_out(context, request, &rollout, &waves, run).await;
         // What stands stands: without this the next deploy would put it back.
         let closed = rollout.journal.close(context).await;
@@ -165,7 +167,10 @@ async fn roll_out(
 
         let applied = stage::apply::wave(context, request, rollout, wave).await?;
         for object in &applied {
-            run.count(object.outcome);
+            // Those are sent once more in the end.
+            if wave.kind != WaveKind::WidenedPolicies {
+                run.count(object.outcome);
+            }
             tell_readers(context, rollout.rendered, object);
         }
         if wave.kind == WaveKind::CustomResourceDefinitions {

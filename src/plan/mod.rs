@@ -4,4 +4,5 @@ pub mod changes;
 pub mod fields;
 pub mod intent;
 pub mod naming;
+pub mod policies;
 pub mod request;

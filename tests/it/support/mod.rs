@@ -1,6 +1,7 @@
 //! What tests stand on: the sandbox that `scripts/test` brought up, and projects made for one test each.
 
 mod audit;
+pub mod front;
 mod outcome;
 mod project;
 mod sandbox;

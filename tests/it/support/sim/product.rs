@@ -1,5 +1,6 @@
 //! A product for one test on the simulated node.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -27,6 +28,7 @@ pub struct Product {
     /// The namespace.
     pub name: String,
     pub sim: &'static Sim,
+    outside: RefCell<Vec<[String; 2]>>,
 }
 
 impl Product {
@@ -34,11 +36,17 @@ impl Product {
     pub fn new(name: &str) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("t-{name}-{}-{number}", std::process::id());
-        let product = Self { folder: TempDir::new().expect("a folder"), name, sim: Sim::get() };
+        let product =
+            Self { folder: TempDir::new().expect("a folder"), name, sim: Sim::get(), outside: RefCell::default() };
         product.file("deploy-k3s/config.yaml", CONFIG);
         fs::create_dir_all(product.path("deploy-k3s/manifests")).expect("a folder");
         product.manifest("namespace", "apiVersion: v1\nkind: Namespace\nmetadata: {name: NAMESPACE}\n");
         product
+    }
+
+    /// An object outside of the namespace is deleted in the end.
+    pub fn delete_in_the_end(&self, kind: &str, name: &str) {
+        self.outside.borrow_mut().push([kind.to_owned(), name.to_owned()]);
     }
 
     /// A path inside the folder.
@@ -125,8 +133,11 @@ impl Product {
 
 impl Drop for Product {
     fn drop(&mut self) {
-        let arguments = ["delete", "namespace", &self.name, "--wait=false", "--ignore-not-found"];
-        let _ = self.sim.command().args(arguments).stdout(Stdio::null()).status();
+        let namespace = ["namespace".to_owned(), self.name.clone()];
+        for [kind, name] in self.outside.take().into_iter().chain([namespace]) {
+            let arguments = ["delete", &kind, &name, "--wait=false", "--ignore-not-found"];
+            let _ = self.sim.command().args(arguments).stdout(Stdio::null()).status();
+        }
     }
 }
 
