@@ -10,6 +10,7 @@ pub mod pod_security;
 mod quantity;
 pub mod read;
 pub mod rendered;
+mod rollout;
 mod scalar;
 mod secrets;
 pub mod substitute;
