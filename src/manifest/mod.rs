@@ -7,6 +7,7 @@ pub mod needs;
 mod normal;
 mod patch;
 pub mod pod_security;
+pub mod publish;
 mod quantity;
 pub mod read;
 pub mod rendered;

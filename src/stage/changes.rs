@@ -8,7 +8,8 @@ use crate::error::{Error, Kind, Result};
 use crate::manifest::Rendered;
 use crate::plan::changes::{Changed, Changes};
 use crate::plan::fields::taken_over;
-use crate::stage::Context;
+use crate::plan::request::Request;
+use crate::stage::{Context, prune};
 
 const CONCURRENT: usize = 8;
 /// How often somebody may write to an object between our reading and our taking over: controllers do so right after it
@@ -16,9 +17,10 @@ const CONCURRENT: usize = 8;
 const RACES: usize = 30;
 
 /// Lists what is live and compares.
-pub async fn against_live(context: &Context, rendered: &Rendered) -> Result<Changes> {
-    let live = context.cluster.live(&rendered.keys()).await?;
-    Ok(Changes::of(rendered, live, MANAGER))
+pub async fn against_live(context: &Context, request: &Request, rendered: &Rendered) -> Result<Changes> {
+    let keys = rendered.keys();
+    let (live, removals) = tokio::try_join!(context.cluster.live(&keys), prune::removals(context, rendered))?;
+    Ok(Changes::of(rendered, live, MANAGER).with_removals(removals, request.prune))
 }
 
 /// Takes over what `kubectl apply` owns of the objects that will be sent, and pins the replicas that will be let go of.

@@ -5,10 +5,12 @@ pub mod apply;
 pub mod build;
 pub mod catalogue;
 pub mod changes;
+pub mod collect;
 pub mod draft;
 pub mod gate;
 pub mod journal;
 pub mod preflight;
+pub mod prune;
 pub mod settle;
 pub mod survey;
 
