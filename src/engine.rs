@@ -199,6 +199,7 @@ async fn roll_out(
             continue;
         }
 
+        let charts = stage::chart::changed(context, rollout, wave).await?;
         let applied = stage::apply::wave(context, request, rollout, wave).await?;
         for object in &applied {
             // Those are sent once more in the end.
@@ -211,6 +212,7 @@ async fn roll_out(
             context.cluster.wait_for_kinds(&rollout.rendered.keys(), KINDS_PATIENCE).await?;
         }
         stage::settle::settle(context, &mut watches, applied.iter().map(|object| &object.value)).await?;
+        stage::chart::follow(context, &mut watches, charts).await?;
     }
     let deleted = stage::prune::delete(context, rollout).await?;
     run.changed += deleted;

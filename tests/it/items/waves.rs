@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::Outcome;
 use crate::support::sim::{Product, job, workload};
 
 /// Pods that the Jobs of the namespace ever had.
@@ -20,11 +21,11 @@ fn executions(product: &Product) -> usize {
     product.sim.audit.entries(&product.name).iter().filter(by_jobs).count()
 }
 
-/// Resources that hdeploy wrote, in order, the journal apart; doubles beside each other once.
+/// Resources that hdeploy wrote, in order, its own notes apart; doubles beside each other once.
 fn written(product: &Product) -> Vec<String> {
     let writes = product.sim.audit.writes(&product.name);
     let paths = writes.iter().filter_map(|write| write.split_once(' ')?.1.split('?').next()?.strip_prefix('"'));
-    let kinds = paths.filter(|path| !path.contains("/hdeploy-journal")).map(|path| {
+    let kinds = paths.filter(|path| !path.contains("/hdeploy-")).map(|path| {
         let parts: Vec<&str> = path.trim_matches('"').rsplit('/').collect();
         match parts[1] {
             "networkpolicies" => format!("{} {}", parts[1], parts[0]),
@@ -36,7 +37,7 @@ fn written(product: &Product) -> Vec<String> {
     kinds
 }
 
-const EVERY_KIND: &str = r#"
+const EVERY_KIND: &str = r"
 apiVersion: example.test/v1
 kind: ThingOfNAMESPACE
 metadata: {name: first}
@@ -84,7 +85,7 @@ spec:
       served: true
       storage: true
       schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {colour: {type: string}}}}}}
-"#;
+";
 
 #[test]
 fn o1_o2_objects_are_written_in_waves_and_a_new_kind_may_be_used_in_the_folder_that_brings_it() {
@@ -269,4 +270,101 @@ fn o4_a_failing_job_is_told_at_once_and_nobody_else_gets_the_lock_until_its_pods
     let phases = product.kubectl(&["get", "pods", "-o", "jsonpath={.items[*].status.phase}"]);
     assert!(!phases.contains("Running"), "{phases}");
     assert_eq!(product.kubectl(&["get", "deployments", "-o", "name"]), "");
+}
+
+const VOLUME: &str = "apiVersion: v1
+kind: PersistentVolume
+metadata: {name: NAMESPACE-data}
+spec:
+  accessModes: [ReadWriteOnce]
+  capacity: {storage: 1Gi}
+  storageClassName: local-path
+  claimRef: {namespace: NAMESPACE, name: data}
+  local: {path: /nowhere}
+  nodeAffinity:
+    required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [sim]}]}]}
+";
+
+#[test]
+fn o6_a_claim_is_bound_when_a_pod_needs_it_and_holds_up_nothing_until_then() {
+    let claim = |name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}}}\nspec: {{storageClassName: local-path, \
+             accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}\n"
+        )
+    };
+    let product = Product::new("claims");
+    product.file("volume.yaml", VOLUME);
+    product.kubectl(&["create", "-f", &product.path("volume.yaml").display().to_string()]);
+    product.delete_in_the_end("persistentvolume", &format!("{}-data", product.name));
+    product.manifest("claims", &format!("{}{}", claim("data"), claim("spare")));
+    let volumes = "      volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]\n      containers:\n";
+    let rolling = workload("redis", "sim/ok:v1").replace("      containers:\n", volumes);
+    product.manifest("redis", &rolling);
+    product.deploy().exits(4).says("the claim data can be mounted on one node only").says("set Recreate");
+
+    let strategy = "type: RollingUpdate\n    rollingUpdate: {maxUnavailable: 0, maxSurge: 1}";
+    product.manifest("redis", &rolling.replace(strategy, "type: Recreate"));
+    product.deploy().exits(0).says("settled with 1 replica");
+    let phase = |name: &str| product.json(&["persistentvolumeclaim", name])["status"]["phase"].clone();
+    assert_eq!((phase("data"), phase("spare")), ("Bound".into(), "Pending".into()));
+}
+
+/// A chart that the cluster installs by itself: the Job of its controller, and what it runs.
+struct Chart<'a>(&'a Product);
+
+impl Chart<'_> {
+    fn job(&self, image: &str) {
+        let job = job("helm-install-ingress", image);
+        let job = job.replace("backoffLimit: 0", "backoffLimit: 1000").replace("Never", "OnFailure");
+        self.apply(&job);
+    }
+
+    fn apply(&self, text: &str) {
+        self.0.file("chart.yaml", text);
+        self.0.kubectl(&["apply", "-f", &self.0.path("chart.yaml").display().to_string()]);
+    }
+
+    fn runs(&self, image: &str) {
+        let note = "name: ingress\n  annotations: {meta.helm.sh/release-name: ingress}\nspec:";
+        self.apply(&workload("ingress", image).replacen("name: ingress\nspec:", note, 1));
+    }
+
+    /// What the controller does when the configuration changes.
+    fn install_anew(&self, image: &str) {
+        self.0.until(&["helmchartconfigs", "-o", "name"], |found| !found.is_empty());
+        self.0.kubectl(&["delete", "job", "helm-install-ingress"]);
+        self.job(image);
+    }
+}
+
+#[test]
+fn o7_a_chart_of_the_cluster_is_followed_until_it_runs_and_its_failure_is_told() {
+    for (image, code) in [("sim/done:1", 0), ("sim/crash:1", 2)] {
+        let product = Product::new("chart");
+        let config = "apiVersion: helm.cattle.io/v1\nkind: HelmChartConfig\nmetadata: {name: ingress}\nspec: {valuesContent: \"a: b\"}\n";
+        product.manifest("ingress", config);
+        let namespace = product.path("deploy-k3s/manifests/namespace.yaml");
+        product.sim.kubectl(&["create", "-f", &namespace.display().to_string()]);
+        let chart = Chart(&product);
+        chart.job("sim/done:0");
+        chart.runs("sim/ok:v1");
+        let deploy = product.start();
+        chart.install_anew(image);
+        chart.runs("sim/slow:2");
+        let outcome = Outcome::from(deploy.wait_with_output().expect("it ended")).exits(code);
+        if code == 0 {
+            outcome.says("settled with 1 replica");
+            let ready = product.kubectl(&[
+                "get",
+                "deployment",
+                "ingress",
+                "-o",
+                "jsonpath={.status.updatedReplicas} {.status.replicas}",
+            ]);
+            assert_eq!(ready, "1 1");
+        } else {
+            outcome.says("helm-install-ingress failed: its container has ended 3 times").says("fatal: no such table");
+        }
+    }
 }

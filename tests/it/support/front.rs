@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -149,7 +149,9 @@ impl Shared {
                 Fate::KillLater(after) => {
                     let shared = Arc::clone(self);
                     thread::spawn(move || {
-                        thread::sleep(after);
+                        // Nobody sends: this is a wait.
+                        let (_sender, nobody) = mpsc::channel::<()>();
+                        let _ = nobody.recv_timeout(after);
                         shared.kill();
                     });
                 }

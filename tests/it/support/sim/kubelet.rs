@@ -30,8 +30,7 @@ pub fn run(kubeconfig: &Path, lock: &File) {
         let mut kubelet = Kubelet { client, logs, playing: BTreeMap::new() };
         loop {
             // An error ends a round; the next list mends whatever was missed.
-            if let Err(error) = kubelet.round().await {
-                eprintln!("simulated kubelet: {error}");
+            if kubelet.round().await.is_err() {
                 sleep(Duration::from_millis(200)).await;
             }
         }

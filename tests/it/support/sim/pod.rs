@@ -250,12 +250,14 @@ impl Playing {
         };
         shown.ready_since = Some((ready, since));
         let message = format!("containers with unready status: [{}]", unready.join(" "));
-        let condition = |kind: &str| match ready {
-            true => {
-                json!({"type": kind, "status": "True", "lastTransitionTime": seconds(since), "reason": null, "message": null})
+        let condition = |kind: &str| {
+            let mut condition = json!({"type": kind, "status": "True", "lastTransitionTime": seconds(since), "reason": null, "message": null});
+            if !ready {
+                condition["status"] = json!("False");
+                condition["reason"] = json!("ContainersNotReady");
+                condition["message"] = json!(message);
             }
-            false => json!({"type": kind, "status": "False", "lastTransitionTime": seconds(since),
-                "reason": "ContainersNotReady", "message": message}),
+            condition
         };
         let started = seconds(self.pod.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0));
         let initialized = json!({"type": "Initialized", "status": "True", "lastTransitionTime": started});
