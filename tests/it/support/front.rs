@@ -70,7 +70,8 @@ impl Front {
     /// In front of the API server of `kubeconfig`; files lie in `folder`.
     pub fn new(kubeconfig: &Path, folder: &Path) -> Self {
         let mut kubectl = Command::new("kubectl");
-        kubectl.args(["proxy", "--port=0"]).env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).stdout(Stdio::piped());
+        kubectl.args(["proxy", "--port=0"]).env("KUBECONFIG", kubeconfig);
+        kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut kubectl = kubectl.spawn().expect("kubectl");
         let mut said = String::new();
         BufReader::new(kubectl.stdout.as_mut().expect("a pipe")).read_line(&mut said).expect("its address");
