@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::cluster::MANAGER;
 use crate::config::Config;
 use crate::error::Result;
 use crate::event::{Applied, Event, Events, Stage, Target};
@@ -84,7 +83,7 @@ pub async fn plan(context: &Context, request: &Request) -> Result<Plan> {
         after: &after,
         waves: &rendered.waves(&context.config.order)?,
         unfinished,
-        manager: MANAGER,
+        manager: stage::MANAGER,
     }))
 }
 
@@ -134,7 +133,8 @@ async fn locked(
         stage::changes::take_over(context, lease, &mut changes).await?;
         let after = stage::preflight::dry_run(context, request, rendered, &changes).await?;
         let waves = rendered.waves(&context.config.order)?;
-        let journal = stage::journal::open(context, lease, release, changes.entries(&waves, &after, MANAGER)).await?;
+        let journal =
+            stage::journal::open(context, lease, release, changes.entries(&waves, &after, stage::MANAGER)).await?;
         stage::prune::note_applied(context, lease, rendered).await?;
         let rollout = Rollout { rendered, changes: &changes, journal };
         let waves = policies::narrowed_last(waves, &changes);

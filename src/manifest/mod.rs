@@ -2,6 +2,7 @@
 
 pub mod draft;
 pub mod images;
+mod json;
 mod lint;
 pub mod needs;
 mod normal;
@@ -12,7 +13,7 @@ mod quantity;
 pub mod read;
 pub mod rendered;
 mod rollout;
-mod scalar;
+pub(crate) mod scalar;
 mod secrets;
 pub mod substitute;
 pub mod wave;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::fields::{FieldSet, taken_over};
+use super::fields::{FieldSet, Scaled, scaled, taken_over};
 use crate::manifest::rendered::APPLIED;
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
@@ -30,6 +30,8 @@ pub struct Changed {
     pub live: Option<Value>,
     /// What happens to it.
     pub action: Action,
+    /// An autoscaler had its replicas, and the manifests say again how many there are.
+    pub regains_replicas: bool,
 }
 
 /// An object that was deployed and that the manifests hold no longer.
@@ -73,7 +75,7 @@ impl Changes {
         let changed = |object: &Object| {
             let live = live.remove(&object.key());
             let action = action(&object.value, live.as_ref(), manager);
-            (object.key(), Changed { object: object.clone(), live, action })
+            (object.key(), Changed { object: object.clone(), live, action, regains_replicas: false })
         };
         Self { objects: rendered.objects().iter().map(changed).collect(), ..Self::default() }
     }
@@ -140,9 +142,22 @@ impl Changed {
         Entry { object: self.object.key(), before, deleted: false }
     }
 
-    /// Whether `kubectl apply` owns fields of the live object, which have to be taken over before it is sent.
+    /// Whether fields of the live object have to be taken over before it is sent.
     pub fn is_foreign(&self, manager: &str) -> bool {
-        self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some())
+        self.owners_to_set(manager).is_some()
+    }
+
+    /// Who is to own the fields of the live object before it is sent: `manager` what `kubectl apply` owns, nobody the
+    /// replicas that an autoscaler had. `None` when that is so.
+    pub fn owners_to_set(&self, manager: &str) -> Option<Vec<Value>> {
+        let regained = || self.scaled().filter(|_| self.regains_replicas).map(|scaled| scaled.others);
+        taken_over(self.live.as_ref()?, manager).or_else(regained)
+    }
+
+    /// Who holds the live replicas for an autoscaler, when the manifests set them and have none.
+    pub fn scaled(&self) -> Option<Scaled> {
+        self.object.value["spec"].get("replicas")?;
+        scaled(self.live.as_ref()?)
     }
 
     /// The live replicas, when `manager` owns them and is about to let go of them: the API server would set them to one.

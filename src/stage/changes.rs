@@ -7,9 +7,8 @@ use crate::cluster::{Lease, MANAGER};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Rendered;
 use crate::plan::changes::{Changed, Changes};
-use crate::plan::fields::taken_over;
 use crate::plan::request::Request;
-use crate::stage::{Context, prune};
+use crate::stage::{Context, prune, replicas};
 
 const CONCURRENT: usize = 8;
 /// How often somebody may write to an object between our reading and our taking over: controllers do so right after it
@@ -20,10 +19,12 @@ const RACES: usize = 30;
 pub async fn against_live(context: &Context, request: &Request, rendered: &Rendered) -> Result<Changes> {
     let keys = rendered.keys();
     let (live, removals) = tokio::try_join!(context.cluster.live(&keys), prune::removals(context, rendered))?;
-    Ok(Changes::of(rendered, live, MANAGER).with_removals(removals, request.prune))
+    let changes = Changes::of(rendered, live, MANAGER).with_removals(removals, request.prune);
+    replicas::regain(context, changes).await
 }
 
-/// Takes over what `kubectl apply` owns of the objects that will be sent, and pins the replicas that will be let go of.
+/// Takes over what `kubectl apply` owns of the objects that will be sent, takes back replicas whose autoscaler is gone, and
+/// pins those that will be let go of.
 /// No value changes by it.
 pub async fn take_over(context: &Context, lease: &Lease, changes: &mut Changes) -> Result<()> {
     stream::iter(changes.writes_mut().map(Ok::<_, Error>))
@@ -35,7 +36,7 @@ async fn one(context: &Context, lease: &Lease, changed: &mut Changed) -> Result<
     let key = changed.object.key();
     for _ in 0..RACES {
         let Some(live) = &changed.live else { return Ok(()) };
-        let written = match (taken_over(live, MANAGER), changed.replicas_to_pin(MANAGER)) {
+        let written = match (changed.owners_to_set(MANAGER), changed.replicas_to_pin(MANAGER)) {
             (Some(owners), _) => lease.hold(context.cluster.set_owners(live, &owners)).await??,
             (None, Some(replicas)) if !is_pinned(live, replicas) => {
                 lease.hold(context.cluster.pin_replicas(live, replicas)).await??

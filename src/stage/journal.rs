@@ -97,11 +97,18 @@ async fn restore(context: &Context, lease: &Lease, journal: &Journal) -> Result<
     .hint("mend the cause, then: hdeploy recover"))
 }
 
-/// Applies what the object was. One that somebody else deleted or made anew since is left alone.
+/// Applies what the object was. One that somebody else deleted or made anew since is left alone, and so are replicas that
+/// somebody else has set since.
 async fn put_back(context: &Context, entry: &Entry, before: &Before) -> Result<Option<Value>> {
     let key = &entry.object;
     let mut body = before.body.clone();
     body["metadata"]["uid"] = before.uid.clone().into();
+    let live = context.cluster.get(key).await?;
+    if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut)
+        && live.is_some_and(|live| !sets_replicas(&live))
+    {
+        spec.shift_remove("replicas");
+    }
     if entry.deleted && is_deleted(context, key, &before.uid).await? {
         body = before.body.clone();
     }
@@ -117,6 +124,10 @@ async fn put_back(context: &Context, entry: &Entry, before: &Before) -> Result<O
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn sets_replicas(live: &Value) -> bool {
+    FieldSet::applied_by(live, MANAGER).has(&["spec", "replicas"])
 }
 
 /// Whether the deploy came as far as deleting the object; waits until it is gone then.

@@ -12,11 +12,14 @@ pub mod gate;
 pub mod journal;
 pub mod preflight;
 pub mod prune;
+pub mod replicas;
 pub mod settle;
 pub mod survey;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use crate::cluster::MANAGER;
 
 use crate::cluster::Cluster;
 use crate::config::Config;

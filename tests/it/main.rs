@@ -16,6 +16,7 @@ mod reading;
 mod refusals;
 mod registries;
 mod render;
+mod scaling;
 mod second_product;
 mod stack;
 mod support;
