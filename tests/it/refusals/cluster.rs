@@ -108,7 +108,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn an_account_without_rights() {
+fn o9_an_account_without_rights() {
     let project = Project::new("rights");
     project.kubectl(&["create", "serviceaccount", "robot"]);
     let resources = "--resource=pods,services,configmaps,jobs.batch";
