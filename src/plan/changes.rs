@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fields::{FieldSet, taken_over};
 use crate::manifest::rendered::APPLIED;
@@ -94,6 +94,21 @@ impl Changed {
         self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some())
     }
 
+    /// The live object as `manager` has to apply it before it may ask for Recreate: what it owns already, and with it the
+    /// rolling update that the API server filled in for an applier who left it out. Nobody could let go of that otherwise,
+    /// and a Recreate beside it is refused.
+    pub fn rolling_update_to_own(&self, manager: &str) -> Option<Value> {
+        let live = self.live.as_ref().filter(|_| self.object.kind() == "Deployment")?;
+        let recreate = self.object.value["spec"]["strategy"]["type"] == "Recreate";
+        let rolling = live["spec"]["strategy"]["rollingUpdate"].as_object().filter(|_| recreate)?;
+        let owned = FieldSet::applied_by(live, manager);
+        if rolling.keys().all(|name| owned.has(&["spec", "strategy", "rollingUpdate", name])) {
+            return None;
+        }
+        let strategy = json!({"f:spec": {"f:strategy": {"f:type": {}, "f:rollingUpdate": {}}}});
+        Some(body_of(live, &owned.union(FieldSet::parse(&strategy))))
+    }
+
     /// The live replicas, when `manager` owns them and is about to let go of them: the API server would set them to one.
     pub fn replicas_to_pin(&self, manager: &str) -> Option<i64> {
         let live = self.live.as_ref()?;
@@ -120,23 +135,27 @@ fn is_complete(job: &Value) -> bool {
 fn pre_image(live: &Value, after: Option<&Value>, manager: &str) -> Before {
     let owned = FieldSet::applied_by(live, manager);
     let will = after.map(|after| FieldSet::applied_by(after, manager)).unwrap_or_default();
-    let mut body = owned.union(will).cut(live);
-    body["apiVersion"] = live["apiVersion"].clone();
-    body["kind"] = live["kind"].clone();
-    body["metadata"]["name"] = live["metadata"]["name"].clone();
-    if let Some(namespace) = live["metadata"].get("namespace") {
-        body["metadata"]["namespace"] = namespace.clone();
-    }
+    let mut body = body_of(live, &owned.union(will));
     if let Some(annotations) = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
     }
     Before { uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), body }
 }
 
+/// The `fields` of `live`, and what identifies it.
+fn body_of(live: &Value, fields: &FieldSet) -> Value {
+    let mut body = fields.cut(live);
+    body["apiVersion"] = live["apiVersion"].clone();
+    body["kind"] = live["kind"].clone();
+    body["metadata"]["name"] = live["metadata"]["name"].clone();
+    if let Some(namespace) = live["metadata"].get("namespace") {
+        body["metadata"]["namespace"] = namespace.clone();
+    }
+    body
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::manifest::Source;
 

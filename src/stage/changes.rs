@@ -33,12 +33,14 @@ async fn one(context: &Context, lease: &Lease, changed: &mut Changed) -> Result<
     let key = changed.object.key();
     for _ in 0..RACES {
         let Some(live) = &changed.live else { return Ok(()) };
-        let written = match (taken_over(live, MANAGER), changed.replicas_to_pin(MANAGER)) {
-            (Some(owners), _) => lease.hold(context.cluster.set_owners(live, &owners)).await??,
-            (None, Some(replicas)) if !is_pinned(live, replicas) => {
-                lease.hold(context.cluster.pin_replicas(live, replicas)).await??
-            }
-            _ => return Ok(()),
+        let written = if let Some(owners) = taken_over(live, MANAGER) {
+            lease.hold(context.cluster.set_owners(live, &owners)).await??
+        } else if let Some(body) = changed.rolling_update_to_own(MANAGER) {
+            lease.hold(context.cluster.own(live, &body)).await??
+        } else if let Some(replicas) = changed.replicas_to_pin(MANAGER).filter(|replicas| !is_pinned(live, *replicas)) {
+            lease.hold(context.cluster.pin_replicas(live, replicas)).await??
+        } else {
+            return Ok(());
         };
         changed.live = match written {
             Some(live) => Some(live),
