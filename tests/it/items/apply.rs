@@ -1,9 +1,11 @@
 //! A: objects to the API server.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use serde_json::{Value, json};
 
 use super::{applied_before, config_map, container, deployment, managers, replica_sets, secret, text, values, writes};
-use crate::support::Project;
+use crate::support::{Fate, Project, Proxy, kubectl};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -289,4 +291,53 @@ fn a12_a_deployment_that_is_being_deleted_is_left_to_those_who_hold_it() {
     project.kubectl(&["patch", "deployment", "web", "--type=merge", "-p", "{\"metadata\":{\"finalizers\":null}}"]);
     project.kubectl(&["wait", "--for=delete", "deployment/web", "--timeout=30s"]);
     project.deploy().exits(0);
+}
+
+#[test]
+fn a3_somebody_who_keeps_writing_loses_nothing_and_does_not_keep_the_leftovers() {
+    let with = |env: Value| deployment("web", |web| container(web)["env"] = env);
+    let project = applied_before("race", &[with(json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]))]);
+    project.objects(&text(&[with(json!([{"name": "A", "value": "1"}]))]));
+    let (proxy, namespace, count) = (Proxy::new(), project.name.clone(), AtomicU32::new(0));
+    // Before each of the first three tries to take over, once the state was read.
+    let write = move || {
+        let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+        let patch = |more: &[&str], patch: Value| {
+            let patch = patch.to_string();
+            kubectl(&[&["-n", &namespace, "patch", "deployment", "web", "--type=merge", "-p", &patch], more].concat());
+        };
+        patch(&[], json!({"metadata": {"annotations": {"example.test/seen": number.to_string()}}}));
+        patch(&["--subresource=status"], json!({"status": {"collisionCount": number}}));
+    };
+    let take_over = ["PATCH", "/deployments/web "];
+    proxy.on(&take_over, 0..3, Fate::before(write));
+    let kubeconfig = proxy.kubeconfig(&project, &json!({}));
+    project.deploy_with(&[], &[("KUBECONFIG", &kubeconfig)]).exits(0);
+    assert_eq!(proxy.seen(&take_over).len(), 4);
+    let mut web = project.live("deployment/web");
+    assert_eq!(web["metadata"]["annotations"]["example.test/seen"], "3");
+    assert_eq!(web["metadata"]["annotations"].get(LAST_APPLIED), None);
+    assert_eq!(container(&mut web)["env"], json!([{"name": "A", "value": "1"}]));
+}
+
+#[test]
+fn a12_a_deletion_just_before_the_write_stops_the_deploy_there() {
+    let with = |value: &str| {
+        deployment("web", |web| {
+            web["metadata"]["finalizers"] = json!(["example.test/hold"]);
+            container(web)["env"] = json!([{"name": "A", "value": value}]);
+        })
+    };
+    let project = Project::bare("gone", &text(&[with("1")]));
+    project.deploy().exits(0);
+    project.objects(&text(&[with("2")]));
+    let (proxy, namespace) = (Proxy::new(), project.name.clone());
+    let delete = move || drop(kubectl(&["-n", &namespace, "delete", "deployment", "web", "--wait=false"]));
+    let write = ["PATCH", "/deployments/web?&fieldManager=hdeploy"];
+    proxy.on(&write, 0..1, Fate::before(delete));
+    let kubeconfig = proxy.kubeconfig(&project, &json!({}));
+    let outcome = project.deploy_with(&[], &[("KUBECONFIG", &kubeconfig)]).exits(2);
+    outcome.says("is being deleted").says("held by finalizers: example.test/hold");
+    assert_eq!(proxy.seen(&write).len(), 1);
+    project.kubectl(&["patch", "deployment", "web", "--type=merge", "-p", "{\"metadata\":{\"finalizers\":null}}"]);
 }

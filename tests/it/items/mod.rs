@@ -1,6 +1,7 @@
 //! Guarantees of a roll-out, each by its letter. A test's name begins with those that it shows.
 
 mod apply;
+mod client;
 
 use serde_json::{Value, json};
 

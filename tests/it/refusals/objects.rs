@@ -60,7 +60,7 @@ fn a7_manifests_that_nobody_can_mean() {
         "site.yaml:1: ",
         "spec.ports: 80/TCP stands here twice, as entries 0 and 1",
         "volumeMounts: /a stands here twice, as entries 0 and 1",
-        "site.yaml:11",
+        "site.yaml:12",
         "containers[site].resources.requests.cpu: \"5mm\" is no quantity",
     ]);
 

@@ -2,8 +2,10 @@
 
 mod outcome;
 mod project;
+mod proxy;
 mod sandbox;
 
 pub use outcome::Outcome;
 pub use project::Project;
+pub use proxy::{Fate, Proxy};
 pub use sandbox::{Sandbox, kubectl, pods};
