@@ -139,7 +139,9 @@ impl Shared {
         let mut rules = lock(&self.rules);
         let mut fate = None;
         for rule in rules.iter_mut().filter(|rule| rule.parts.iter().all(|part| line.contains(part.as_str()))) {
-            let count = rule.counts.entry(if rule.each { line.to_owned() } else { String::new() }).or_default();
+            // Watches begin somewhere else each time.
+            let same = line.split("resourceVersion=").next().filter(|_| rule.each).unwrap_or_default();
+            let count = rule.counts.entry(same.to_owned()).or_default();
             if rule.which.contains(count) && fate.is_none() {
                 fate = Some(rule.fate.clone());
             }
