@@ -2,6 +2,8 @@
 
 mod apply;
 mod client;
+mod secrecy;
+mod stack;
 
 use serde_json::{Value, json};
 
