@@ -82,7 +82,8 @@ fn a3_a4_a8_the_whole_stack_is_taken_over_and_only_pods_restart_that_changed() {
     let project = stack("over");
     let objects = rendered(&project);
     let before: Vec<Value> = objects.iter().cloned().filter_map(earlier).collect();
-    project.kubectl_with(&["apply"], &text(&before));
+    project.write("before.yaml", &text(&before));
+    kubectl(&["apply", "-f", &project.path("before.yaml").display().to_string()]);
     let services = ["redis", "admin", "web", "worker", "api"];
     for service in services {
         project.kubectl(&["rollout", "status", &format!("deployment/{service}"), "--timeout=120s"]);
