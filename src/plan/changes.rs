@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::fields::{FieldSet, taken_over};
+use super::fields::{FieldSet, entries, taken_over};
 use crate::manifest::rendered::APPLIED;
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
@@ -89,9 +89,17 @@ impl Changed {
         Entry { object: self.object.key(), before }
     }
 
-    /// Whether `kubectl apply` owns fields of the live object, which have to be taken over before it is sent.
+    /// Whether `kubectl apply` owns fields of the live object, or nobody knows who does, so that they have to be taken over
+    /// before it is sent.
     pub fn is_foreign(&self, manager: &str) -> bool {
-        self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some())
+        self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some() || entries(live).is_empty())
+    }
+
+    /// What names the live object whose owners are not known, as after a backup was put back. Applied, it makes the API
+    /// server note that everything was there before the first apply.
+    pub fn of_nobody(&self) -> Option<Value> {
+        let live = self.live.as_ref().filter(|live| entries(live).is_empty())?;
+        Some(body_of(live, &FieldSet::default()))
     }
 
     /// The live object as `manager` has to apply it before it may ask for Recreate: what it owns already, and with it the

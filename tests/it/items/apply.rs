@@ -130,6 +130,28 @@ fn a3_a4_what_kubectl_apply_left_is_taken_over_and_removed_fields_vanish() {
 }
 
 #[test]
+fn a3_an_object_whose_owners_were_lost_is_taken_over_too() {
+    let project = applied_before(
+        "lost",
+        &[
+            config_map("settings", &json!({"colour": "blue", "size": "large"})),
+            deployment("web", |web| container(web)["env"] = json!([{"name": "A", "value": "1"}])),
+        ],
+    );
+    // As a backup that was put back leaves them.
+    let nobody = json!([{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]).to_string();
+    for name in ["configmap/settings", "deployment/web"] {
+        project.kubectl(&["patch", name, "--type=json", "-p", &nobody]);
+    }
+    assert_eq!(project.live("configmap/settings")["metadata"].get("managedFields"), None);
+    project.objects(&text(&[config_map("settings", &json!({"colour": "green"})), deployment("web", |_| {})]));
+    project.deploy().exits(0);
+    assert_eq!(project.live("configmap/settings")["data"], json!({"colour": "green"}));
+    assert_eq!(container(&mut project.live("deployment/web")).get("env"), None);
+    assert_eq!(managers(&project.live("configmap/settings")), ["hdeploy:Apply"]);
+}
+
+#[test]
 fn a6_an_edit_by_hand_is_named_and_kept_and_force_says_what_of_it_stays() {
     let with =
         |level: &str| deployment("web", |web| container(web)["env"] = json!([{"name": "LEVEL", "value": level}]));
