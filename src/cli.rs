@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{Digest, Invalid, ServiceName, Tag};
+use crate::plan::request::Request;
 
 /// Build, push and roll out the images of a product on a Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -47,10 +48,26 @@ pub struct CommonArgs {
 pub enum Command {
     /// Build what changed, push it, apply the manifests and wait until everything runs
     All(DeployArgs),
+    /// Print what a deploy would do, and do nothing
+    Plan(PlanArgs),
     /// Put back what a deploy changed that did not come to its end
     Recover,
     /// Print the objects as a deploy would send them, in that order; needs no daemon and no cluster
     Render(RenderArgs),
+}
+
+/// Which deploy to foresee, and how to say it.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// As of the deploy
+    #[command(flatten)]
+    pub deploy: DeployArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Exit with 6 when the deploy would do anything
+    #[arg(long)]
+    pub exit_code: bool,
 }
 
 /// What to render, and how.
@@ -120,4 +137,21 @@ pub struct DeployArgs {
     /// Take over fields that another field manager owns
     #[arg(long)]
     pub force_conflicts: bool,
+    /// Delete objects that were deployed and that the manifests no longer hold, when everything else runs; never claims,
+    /// namespaces and custom resource definitions
+    #[arg(long, conflicts_with = "only")]
+    pub prune: bool,
+}
+
+impl From<DeployArgs> for Request {
+    fn from(arguments: DeployArgs) -> Self {
+        Self {
+            skip_build: arguments.skip_build,
+            mixed: arguments.mixed,
+            tag: arguments.tag,
+            only: arguments.only.into_iter().collect(),
+            force_conflicts: arguments.force_conflicts,
+            prune: arguments.prune,
+        }
+    }
 }

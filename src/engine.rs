@@ -9,9 +9,11 @@ use crate::event::{Applied, Event, Events, Stage, Target};
 use crate::manifest::{Object, Rendered, Wave, WaveKind};
 use crate::model::{Digest, PinnedImage, ServiceName, Tag};
 use crate::plan::changes::Changes;
+use crate::plan::report::{Facts, Plan};
 use crate::plan::request::Request;
 use crate::stage::apply::{AppliedObject, Rollout};
 use crate::stage::catalogue::{Catalogue, Release};
+use crate::stage::preflight::{Foreseen, Purpose, Ready};
 use crate::stage::settle::Watches;
 use crate::stage::{self, Context};
 
@@ -29,7 +31,9 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     let draft = stage::draft::read(&context.config, &context.events, request)?;
     let release = Release::name(&context.config, request).await?;
     context.events.send(Event::RunStarted { target: target(context), release: release.tag.to_string() });
-    let (survey, daemon) = stage::preflight::check(context, request, &draft, release).await?;
+    let Ready { survey, daemon, foreseen } =
+        stage::preflight::check(context, request, &draft, release, Purpose::Deploy).await?;
+    stage::prune::tell(context, &foreseen.changes);
     run.end(Stage::Preflight);
 
     run.begin(Stage::Build);
@@ -37,11 +41,13 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     run.end(Stage::Build);
 
     run.begin(Stage::Pin);
-    let rendered = stage::draft::pin(context, draft, &images).await?;
-    let (changes, unfinished) = tokio::try_join!(
-        stage::changes::against_live(context, &rendered),
-        context.cluster.has_journal(&context.config.namespace)
-    )?;
+    let Foreseen { rendered, changes, unfinished, .. } = if foreseen.images == images {
+        foreseen
+    } else {
+        let rendered = stage::draft::pin(context, draft, &images).await?;
+        let changes = stage::changes::against_live(context, request, &rendered).await?;
+        Foreseen { rendered, changes, ..foreseen }
+    };
     run.end(Stage::Pin);
 
     run.begin(Stage::Apply);
@@ -54,6 +60,30 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
 
     run.finish(survey.release.tag.to_string(), images);
     Ok(())
+}
+
+/// What a deploy would do, found out without doing any of it.
+///
+/// # Errors
+/// What the deploy would be refused for, as far as neither the daemon nor the right to push has to be asked for it.
+pub async fn plan(context: &Context, request: &Request) -> Result<Plan> {
+    let draft = stage::draft::read(&context.config, &context.events, request)?;
+    let release = Release::name(&context.config, request).await?;
+    let Ready { survey, foreseen, .. } =
+        stage::preflight::check(context, request, &draft, release, Purpose::Plan).await?;
+    let Foreseen { images, rendered, changes, after, unfinished } = foreseen;
+    Ok(Plan::of(Facts {
+        target: target(context),
+        release: &survey.release.tag,
+        intents: &survey.intents,
+        running: stage::survey::running(context, &images, &changes).await,
+        images: &images,
+        changes: &changes,
+        after: &after,
+        waves: &rendered.waves(&context.config.order)?,
+        unfinished,
+        manager: stage::MANAGER,
+    }))
 }
 
 /// Puts back what a deploy changed that did not come to its end, and waits until it runs.
@@ -98,16 +128,20 @@ async fn locked(
     stage::apply::namespace(context, rendered).await?;
     stage::journal::under_lock(context, &format!("release {release}"), async |lease| {
         stage::journal::unfinished(context, lease).await?;
-        let mut changes = stage::changes::against_live(context, rendered).await?;
+        let mut changes = stage::changes::against_live(context, request, rendered).await?;
         stage::changes::take_over(context, lease, &mut changes).await?;
         let after = stage::preflight::dry_run(context, request, rendered, &changes).await?;
         let waves = rendered.waves(&context.config.order)?;
-        let journal = stage::journal::open(context, lease, release, &changes.in_order(&waves), &after).await?;
+        let journal =
+            stage::journal::open(context, lease, release, changes.entries(&waves, &after, stage::MANAGER)).await?;
+        stage::prune::note_applied(context, lease, rendered).await?;
         let rollout = Rollout { rendered, changes: &changes, journal };
         let outcome = roll_out(context, request, &rollout, &waves, run).await;
         // What stands stands: without this the next deploy would put it back.
         let closed = rollout.journal.close(context).await;
-        outcome.and(closed)
+        outcome.and(closed)?;
+        stage::collect::unused_copies(context, lease, rendered).await;
+        stage::prune::note_gone(context, lease, rendered).await
     })
     .await
 }
@@ -173,6 +207,8 @@ async fn roll_out(
         }
         stage::settle::settle(context, &mut watches, applied.iter().map(|object| &object.value)).await?;
     }
+    let deleted = stage::prune::delete(context, rollout).await?;
+    run.changed += deleted;
     Ok(())
 }
 
@@ -230,7 +266,7 @@ impl<'a> Run<'a> {
     fn count(&mut self, outcome: Applied) {
         match outcome {
             Applied::Unchanged => self.unchanged += 1,
-            Applied::Created | Applied::Configured => self.changed += 1,
+            Applied::Created | Applied::Configured | Applied::Deleted => self.changed += 1,
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -32,7 +32,7 @@ pub enum Stage {
 }
 
 /// What is deployed where: said at the start of every run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Name of the kubeconfig context, when the kubeconfig has one.
     pub context: Option<String>,
@@ -79,6 +79,8 @@ pub enum Applied {
     Configured,
     /// It stayed as it was.
     Unchanged,
+    /// It is gone: the manifests no longer hold it.
+    Deleted,
 }
 
 /// Something that happened.

@@ -258,6 +258,9 @@ pub fn is_repository_path(text: &str) -> bool {
         })
 }
 
+/// Group, kind, namespace and name of an object.
+pub type Identity = (String, String, Option<String>, String);
+
 /// What identifies an object in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey {
@@ -281,6 +284,11 @@ impl ObjectKey {
             namespace: text("/metadata/namespace"),
             name: text("/metadata/name")?,
         })
+    }
+
+    /// What the object is whatever version of its kind it is written in: group, kind, namespace and name.
+    pub fn identity(&self) -> Identity {
+        (self.group().to_owned(), self.kind.clone(), self.namespace.clone(), self.name.clone())
     }
 
     /// The API group, empty for the core group.

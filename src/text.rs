@@ -32,6 +32,12 @@ pub fn text_of(file: &Path, most: usize) -> io::Result<String> {
     text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
+/// The first line of `bytes` that is not UTF-8, from 1.
+pub fn line_beyond_utf8(bytes: &[u8]) -> Option<usize> {
+    let before = str::from_utf8(bytes).err()?.valid_up_to();
+    Some(bytes[..before].split(|byte| *byte == b'\n').count())
+}
+
 /// Whether `json` may hold more than `most` values: each takes many times the memory of its letters.
 pub fn has_more_values(json: &[u8], most: usize) -> bool {
     // Every value but the first follows one of these.

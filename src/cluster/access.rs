@@ -13,8 +13,9 @@ use crate::model::ObjectKey;
 
 const AT_ONCE: usize = 8;
 const APPLYING: [&str; 4] = ["get", "list", "create", "patch"];
-/// For the lock and the journal.
-const KEEPING: [(&str, &str, &[&str]); 2] = [
+/// For the lock, the journal, the inventory and copies of configuration.
+const KEEPING: [(&str, &str, &[&str]); 3] = [
+    ("", "configmaps", &["get", "list", "create", "patch", "delete"]),
     ("coordination.k8s.io", "leases", &["get", "create", "update"]),
     ("", "secrets", &["get", "list", "create", "patch", "delete"]),
 ];
@@ -91,9 +92,21 @@ impl Cluster {
         needed.extend(self.needed(&jobs, &["delete"]).await?);
         needed.extend(watched(namespace));
         needed.extend(kept(namespace));
-        self.denied(namespace, needed)
-            .await
-            .map_err(|failure| self.error("cannot ask for this account's rights", failure))
+        self.missing(namespace, needed).await
+    }
+
+    /// The same for deleting the objects `keys`.
+    pub async fn missing_rights_to_delete(&self, namespace: &str, keys: &[ObjectKey]) -> Result<Vec<String>> {
+        let needed = self.needed(keys, &["delete"]).await?;
+        self.missing(namespace, needed).await
+    }
+
+    async fn missing(&self, namespace: &str, needed: BTreeSet<Right>) -> Result<Vec<String>> {
+        if needed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let denied = self.denied(namespace, needed).await;
+        denied.map_err(|failure| self.error("cannot ask for this account's rights", failure))
     }
 
     /// What it takes to do `verbs` with `keys`.
@@ -153,7 +166,7 @@ fn right(namespace: Option<&str>, group: &str, resource: &str, verb: &'static st
     Right { namespace: namespace.map(str::to_owned), group: group.to_owned(), resource: resource.to_owned(), verb }
 }
 
-/// The lock and the journal.
+/// What hdeploy keeps for itself.
 fn kept(namespace: &str) -> impl Iterator<Item = Right> {
     let rights = move |(group, resource, verbs): (&'static str, &'static str, &'static [&'static str])| {
         verbs.iter().map(move |verb| right(Some(namespace), group, resource, verb))

@@ -14,6 +14,7 @@ use super::refusal::{ApplyError, Refusal};
 use super::request::{Answer, Failure, post};
 use crate::event::Applied;
 use crate::model::ObjectKey;
+use crate::plan::difference::content;
 
 /// The name under which fields are owned.
 pub const MANAGER: &str = "hdeploy";
@@ -110,6 +111,7 @@ fn alive(object: Option<&Value>) -> Result<(), Refusal> {
     }
 }
 
+/// A controller may write its notes between the reading before and the apply: they are no change.
 fn outcome(before: Option<&Value>, after: &Value) -> Applied {
     let Some(before) = before else { return Applied::Created };
     let version = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
@@ -118,28 +120,6 @@ fn outcome(before: Option<&Value>, after: &Value) -> Applied {
     } else {
         Applied::Configured
     }
-}
-
-/// What people mean by the object: without status, server bookkeeping and controllers' notes. A controller may write
-/// those between the reading before and the apply.
-fn content(object: &Value) -> Value {
-    let mut content = object.clone();
-    if let Some(fields) = content.as_object_mut() {
-        fields.shift_remove("status");
-    }
-    if let Some(metadata) = content.get_mut("metadata").and_then(Value::as_object_mut) {
-        for field in ["managedFields", "resourceVersion", "generation"] {
-            metadata.shift_remove(field);
-        }
-        let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
-        if let Some(annotations) = annotations {
-            annotations.retain(|name, _| !name.starts_with("deployment.kubernetes.io/"));
-        }
-        if metadata.get("annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
-            metadata.shift_remove("annotations");
-        }
-    }
-    content
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod client;
 mod delete;
 mod discovery;
 mod holder;
+mod inventory;
 mod journal;
 mod lease;
 mod logs;

@@ -13,9 +13,8 @@ use super::objects::object_path;
 use super::request::{Failure, patch};
 use crate::error::Result;
 use crate::model::ObjectKey;
+use crate::plan::fields::HOLDER;
 
-/// Holds replicas that hdeploy lets go of, until whoever scales takes them.
-const REPLICAS: &str = "hdeploy-replicas";
 const AT_ONCE: usize = 8;
 /// Kinds of which at most so many objects are wanted are read one by one.
 const FEW: usize = 2;
@@ -77,7 +76,7 @@ impl Cluster {
                 "resourceVersion": metadata["resourceVersion"]},
             "spec": {"replicas": replicas},
         });
-        let query = format!("?fieldManager={REPLICAS}&force=true");
+        let query = format!("?fieldManager={HOLDER}&force=true");
         self.guarded(live, "application/apply-patch+yaml", &query, &body).await
     }
 

@@ -12,12 +12,6 @@ use crate::redact::Redactor;
 /// # Errors
 /// As [`engine::deploy`]; also when the configuration or the kubeconfig cannot be used.
 pub async fn run(common: CommonArgs, arguments: DeployArgs, redactor: Redactor) -> Result<()> {
-    let request = Request {
-        skip_build: arguments.skip_build,
-        mixed: arguments.mixed,
-        tag: arguments.tag,
-        only: arguments.only.into_iter().collect(),
-        force_conflicts: arguments.force_conflicts,
-    };
+    let request = Request::from(arguments);
     on_cluster(&common, &redactor, async |context| engine::deploy(context, &request).await).await
 }

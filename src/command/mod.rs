@@ -1,6 +1,7 @@
 //! The verbs: each chooses what is asked for and who watches, then runs the engine.
 
 pub mod all;
+pub mod plan;
 pub mod recover;
 pub mod render;
 
@@ -21,6 +22,9 @@ use crate::registry::Registry;
 use crate::stage::{Context, Wrote};
 use crate::ui::{self, View};
 
+/// Exit code of a plan that changes something, when that was asked for.
+const CHANGES: u8 = 6;
+
 /// Parses the command line, does what it asks for and says how it went.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -30,7 +34,7 @@ pub fn run() -> ExitCode {
     let redactor = Redactor::default();
     ui::panic_hook(&redactor);
     match dispatch(cli, &redactor) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             ui::report_error(&error, &redactor);
             error.kind.exit_code()
@@ -48,14 +52,16 @@ fn usage(error: &clap::Error) -> ExitCode {
     Kind::Refused.exit_code()
 }
 
-fn dispatch(cli: Cli, redactor: &Redactor) -> Result<()> {
+fn dispatch(cli: Cli, redactor: &Redactor) -> Result<ExitCode> {
     let bare = cli.deploy == DeployArgs::default();
     let arguments = match cli.command {
         Some(Command::All(arguments)) if bare => arguments,
-        Some(Command::Recover) if bare => return block_on(recover::run(cli.common, redactor.clone())),
-        Some(Command::Render(arguments)) if bare => {
-            return block_on(render::run(cli.common, arguments, redactor.clone()));
+        Some(Command::Plan(arguments)) if bare => {
+            let changes = block_on(plan::run(cli.common, arguments, redactor.clone()))?;
+            return Ok(if changes { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS });
         }
+        Some(Command::Recover) if bare => return done(recover::run(cli.common, redactor.clone())),
+        Some(Command::Render(arguments)) if bare => return done(render::run(cli.common, arguments, redactor.clone())),
         Some(_) => {
             return Err(Error::refused("options of a deploy stand before the verb")
                 .hint("write them behind it, as in: hdeploy all --skip-build"));
@@ -64,13 +70,17 @@ fn dispatch(cli: Cli, redactor: &Redactor) -> Result<()> {
         None if bare => {
             // A closed pipe is no reason to fail.
             let _ = Cli::command().print_help();
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
         None => {
             return Err(Error::refused("these options need a verb").hint("hdeploy all, with the same options"));
         }
     };
-    block_on(all::run(cli.common, arguments, redactor.clone()))
+    done(all::run(cli.common, arguments, redactor.clone()))
+}
+
+fn done(work: impl Future<Output = Result<()>>) -> Result<ExitCode> {
+    block_on(work).map(|()| ExitCode::SUCCESS)
 }
 
 /// What a verb works with, as far as it is known without a cluster.
@@ -147,7 +157,7 @@ async fn interrupted() -> &'static str {
     }
 }
 
-fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // One TLS provider for all clients. It fails only when one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()

@@ -154,6 +154,7 @@ mod tests {
             ("email", "a@b.example", "a@b"),
             ("url", "https://a.example/b", "a.example/b"),
             ("url", "postgres://u@h/db", "mailto:a@b.example"),
+            ("url", "https://a.example", "https://:443/b"),
         ] {
             assert!(check(format, good).is_ok(), "{format} {good}");
             assert!(check(format, bad).is_err(), "{format} {bad}");
@@ -173,6 +174,8 @@ mod tests {
         assert_eq!(check(&pem(&other)), Err("it is a key of another kind than P-256"));
         assert_eq!(check(&pem(&p256[..20])), Err("it is cut off or no private key"));
         assert!(check("-----BEGIN EC PRIVATE KEY-----").is_err_and(|wrong| wrong.contains("SEC1")));
+        let begun = |text: &str| format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----");
+        assert_eq!(check(&begun("a b!")), Err("what stands between its first and last line is no base64"));
         assert!(check("nonsense").is_err() && check(&pem(&[])).is_err());
     }
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use secrecy::is_secret_name;
+pub(crate) use source::shown;
 
 use crate::error::Result;
 use crate::model::{ImageRef, Repository, ServiceName};

@@ -6,6 +6,7 @@ use super::fields::{Fields, items};
 use super::tree::{Node, Yaml};
 use super::value::{Values, is_reference};
 use super::{Patch, PatchOperation, PatchTarget};
+use crate::manifest::scalar;
 
 /// `patches:`, in order.
 pub(super) fn patches(root: &Fields<'_>, values: &Values<'_>) -> Vec<Patch> {
@@ -80,42 +81,11 @@ fn scalar(node: &Node, name: &str, values: &Values<'_>) -> Option<Value> {
     if node.is_null() {
         return Some(Value::Null);
     }
-    let typed = if *plain { typed(text) } else { Value::String(text.clone()) };
+    let typed = if *plain { scalar::plain(text) } else { Ok(Value::String(text.clone())) };
+    let typed = typed.map_err(|message| values.sources.report(node.place, format!("{name}: {message}"))).ok()?;
     if typed.is_string() {
         values.learn_promised(name, text);
         values.refuse_placeholder(node.place, name, text);
     }
     Some(typed)
-}
-
-/// A plain scalar as kubectl takes it: `yes` is true and `0400` is 256.
-fn typed(text: &str) -> Value {
-    let options = serde_saphyr::options! { legacy_octal_numbers: true };
-    match serde_saphyr::from_str_with_options::<Value>(text, options) {
-        Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
-        _ => Value::String(text.to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn plain_scalars_have_the_types_that_kubectl_gives_them() {
-        for (text, value) in [
-            ("2", json!(2)),
-            ("0400", json!(256)),
-            ("1.5", json!(1.5)),
-            ("yes", json!(true)),
-            ("off", json!(false)),
-            ("2s", json!("2s")),
-            ("12:30:45", json!("12:30:45")),
-            ("---", json!("---")),
-        ] {
-            assert_eq!(typed(text), value, "{text}");
-        }
-    }
 }

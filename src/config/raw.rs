@@ -7,7 +7,7 @@ use super::source::{Place, Sources, clean};
 use super::tree::{self, Entry, Node, Yaml};
 use super::value::is_reference;
 use crate::error::{Error, Result};
-use crate::text::bytes_of;
+use crate::text::{bytes_of, line_beyond_utf8};
 
 const FOLDER: &str = "deploy-k3s";
 const NAME: &str = "config.yaml";
@@ -78,8 +78,7 @@ fn load(file: &Path, sources: &Sources) -> std::io::Result<Option<Node>> {
     let text = String::from_utf8_lossy(&bytes);
     let number = sources.add(file, &text);
     let start = Place::start(number);
-    if let Err(error) = std::str::from_utf8(&bytes) {
-        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
+    if let Some(line) = line_beyond_utf8(&bytes) {
         sources.report(Place { line, ..start }, "this line is not UTF-8");
         return Ok(None);
     }

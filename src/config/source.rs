@@ -61,11 +61,7 @@ impl Sources {
 
     /// `path` as a person at `from` would write it.
     pub fn shown(&self, path: &Path) -> String {
-        let path = clean(path);
-        match path.strip_prefix(&self.from) {
-            Ok(below) if !below.as_os_str().is_empty() => below.display().to_string(),
-            _ => path.display().to_string(),
-        }
+        shown(path, &self.from).display().to_string()
     }
 
     /// `text` as a path, counted from the folder of the file that holds `place`.
@@ -135,6 +131,15 @@ fn excerpt(source: &Source, place: Place) -> String {
         let _ = write!(text, "\n      | {indent}{}", "^".repeat(width));
     }
     text
+}
+
+/// `path` as a person at `from` would write it: relative where it lies below.
+pub(crate) fn shown(path: &Path, from: &Path) -> PathBuf {
+    let path = clean(path);
+    match path.strip_prefix(from) {
+        Ok(below) if !below.as_os_str().is_empty() => below.to_owned(),
+        _ => path,
+    }
 }
 
 /// `path` without `.` and with each `..` taken off the folder before it, as a shell does: a link is not followed, so

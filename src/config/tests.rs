@@ -60,6 +60,7 @@ impl Product {
         ] {
             product.write(path, text);
         }
+        std::fs::write(product.0.path().join("deploy-k3s/latin"), b"\xe9").unwrap();
         product
     }
 
@@ -134,6 +135,17 @@ fn patches_are_typed_and_their_references_followed() {
     assert_eq!(config.patches[0].origin, "config.yaml:25");
     let PatchOperation::Json(json) = &config.patches[1].operation else { panic!("a JSON patch") };
     assert_eq!(serde_json::to_value(json).unwrap()[0]["value"], json!("made-up-password"));
+}
+
+#[test]
+fn what_stands_in_patches_means_what_it_would_in_a_manifest() {
+    let values = "[2, 0400, 0o400, 1_000, 0x10, 1.5, 1.0, 1e3, yes, off, 2s, 12:30:45, '2', \"yes\", ~, 2020-01-01]";
+    let merge = Product::good().replace("{spec: {replicas: 2,", &format!("{{spec: {{replicas: {values},"));
+    let config = Product::new().load(&merge).0.unwrap();
+    let PatchOperation::Merge(merge) = &config.patches[0].operation else { panic!("a merge patch") };
+    let expected =
+        json!([2, 256, 256, 1000, 16, 1.5, 1, 1000, true, false, "2s", "12:30:45", "2", "yes", null, "2020-01-01"]);
+    assert_eq!(merge["spec"]["replicas"], expected);
 }
 
 #[test]
@@ -219,39 +231,50 @@ fn every_finding_has_its_own_words() {
         ("images: {cache: ", "images: {b: 'c:1', cache: ", "\"c:1\" has no digest"),
         ("json: [{op: replace", "json: [{op: change", "no operation of RFC 6902"),
         ("    merge:", "    merges:", "a patch has either merge or json"),
+        ("replicas: 2", "replicas: .inf", "replicas: JSON knows neither infinity nor NaN"),
         ("timeout: 1800", "timeout: 10m", "settle.timeout is a whole number of seconds"),
         ("format: int", "format: integer", "unknown format \"integer\", did you mean \"int\"?"),
         ("context: shop\n", "context: shop\ncontext: b\n", "the key \"context\" stands here again; first in line 2"),
         ("namespace: shop\n", "namespace: [shop\n", "no YAML: "),
-        (
-            "  - {value: PORT, format: int}",
-            "  - {value: PORT, file: a, format: int}",
-            "a check has either allOrNone, value or file",
-        ),
-        ("  - {value: PORT, format: int}", "  - {file: nowhere.p8, format: int}", "nowhere.p8 does not exist"),
-        ("  - {value: PORT, format: int}", "  - {file: settings.env, format: int}", "settings.env is no int"),
-        ("  - {value: PORT, format: int}", "  - {value: PORT}", "format is missing"),
-        ("  owner: team\n", "  owner: \"\"\n", "registry.owner is empty"),
-        ("  owner: team\n", "  owner: team\n  plainHttp: perhaps\n", "registry.plainHttp is true or false"),
-        ("manifests: [manifests]\n", "manifests: manifests\n", "manifests is a list; this is a text"),
-        ("  envFile: settings.env\n", "  envFile: [a]\n", "configMap.envFile is a path; this is a list"),
-        ("  TOKEN_HERE:", "  \"\":", "a placeholder is a text to look for; this one is empty"),
-        ("images: {cache:", "images: {\"cache:1\":", "is a repository: without tag and digest"),
-        ("images: {cache:", "images: {\"Cache/\":", "\"Cache/\" is not an image reference"),
-        ("    merge: {spec:", "    merge: [spec]\n    x: {spec:", "patch.merge is a map; this is a list"),
-        ("placeholders: [replace-this]", "placeholders: [[a]]", "placeholders is a list of texts"),
-        ("allowedNamespaces: [kube-system]", "allowedNamespaces: [Kube]", "\"Kube\" is not a namespace"),
-        ("  owner: team\n", "  owner: team\n  ca: nowhere.pem\n", "nowhere.pem does not exist"),
-        ("  password: {file: registry-password}\n", "", "registry.username needs registry.password beside it"),
-        (
-            "  site: {image: shop-site}\n",
-            "  site: {image: shop-site}\n  <<: text\n",
-            "<< takes a map or a list of maps",
-        ),
+        ("namespace: shop\n", "namespace: ''\n", "1:12: namespace is empty"),
+        ("[kube-system]", "[Kube]", "14:21: \"Kube\" is not a namespace"),
+        ("[kube-system]", "kube-system", "allowedNamespaces is a list; this is a text"),
+        ("registry:\n", "registry: [a]\nregistri:\n", "registry is a map; this is a list"),
+        ("  owner: team\n", "  owner: team\n  plainHttp: maybe\n", "registry.plainHttp is true or false"),
+        ("  owner: team\n", "  owner: team\n  ca: no.pem\n", "6:7: the file deploy-k3s/no.pem does not exist"),
+        ("  password: {file: registry-password}\n", "", "6:13: registry.username needs registry.password beside it"),
+        ("services:\n", "services: {}\nother:\n", "services names at least one service"),
+        ("{RELEASE: 1.10,", "{<<: text, RELEASE: 1.10,", "<< takes a map or a list of maps"),
+        ("{LEVEL: info", "{.: info", "\".\" is not a key of a ConfigMap"),
+        ("{LEVEL: info", "{..a: info", "\"..a\" is not a key of a ConfigMap"),
+        ("envFile: settings.env\n", "envFile: [a]\n", "configMap.envFile is a path; this is a list"),
+        ("OTHER_HERE:", "'':", "a placeholder is a text to look for; this one is empty"),
+        ("images: {cache: ", "images: {'cache:1': ", "\"cache:1\" is a repository: without tag and digest"),
+        ("images: {cache: ", "images: {Cache: ", "\"Cache\" is not an image reference"),
+        ("merge: {spec:", "merge: [a]\n    x: {spec:", "patch.merge is a map; this is a list"),
+        ("timeout: 1800", "timeout: 0", "settle.timeout is a whole number of seconds"),
+        ("timeout: 1800", "timeout: 86401", "settle.timeout is a whole number of seconds"),
+        ("[replace-this]", "[[a]]", "placeholders is a list of texts"),
+        ("{value: PORT, format: int}", "{format: int}", "a check has either allOrNone, value or file"),
+        ("{value: PORT, format: int}", "{value: PORT, file: a, format: int}", "a check has either allOrNone, value or"),
+        ("{value: PORT, format: int}", "{value: PORT}", "format is missing"),
+        ("{value: PORT,", "{file: no.pem,", "the file deploy-k3s/no.pem does not exist"),
+        ("{value: PORT,", "{file: settings.env,", "deploy-k3s/settings.env is no int"),
+        ("{value: PORT,", "{file: manifests,", "cannot read deploy-k3s/manifests"),
+        ("{value: PORT,", "{file: latin,", "the file deploy-k3s/latin is not UTF-8"),
+        ("namespace: shop\n", "extends: [a]\nnamespace: shop\n", "1:10: extends names a file; this is a list"),
     ] {
         let findings = changed(from, to);
         assert!(findings.iter().any(|line| line.contains(finding)), "{to:?}: {findings:#?}");
     }
+}
+
+#[test]
+fn a_key_of_a_config_map_has_room_for_253_letters() {
+    let findings = |length| changed("{LEVEL: info", &format!("{{{}: info", "a".repeat(length)));
+    assert!(findings(254)[0].contains("is not a key of a ConfigMap"));
+    let longest = Product::good().replace("{LEVEL: info", &format!("{{{}: info", "a".repeat(253)));
+    assert!(Product::new().load(&longest).0.is_ok());
 }
 
 #[test]

@@ -341,8 +341,14 @@ mod tests {
     #[test]
     fn aliases_that_multiply_are_stopped() {
         let line = |n: usize| format!("a{n}: &a{n} [{}]\n", format!("*a{}, ", n.wrapping_sub(1)).repeat(10));
-        let text: String = std::iter::once("a0: &a0 [x, x, x]\n".to_owned()).chain((1..9).map(line)).collect();
+        let text: String = std::iter::once("a0: &a0 [x, x, x]\n".to_owned()).chain((1..5).map(line)).collect();
         let (root, findings) = read(&text);
+        assert!(root.is_none() && findings[0].contains("larger or deeper"), "{findings:?}");
+    }
+
+    #[test]
+    fn depths_that_no_configuration_has_are_stopped() {
+        let (root, findings) = read(&format!("a: {}x{}\n", "[".repeat(70), "]".repeat(70)));
         assert!(root.is_none() && findings[0].contains("larger or deeper"), "{findings:?}");
     }
 }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::rendered::{Rendered, scopes};
-use super::{Object, Source, images, is_namespaced, lint, normal, patch, read, substitute, wave};
+use super::{Object, Source, images, is_namespaced, lint, normal, patch, publish, read, substitute, wave};
 use crate::config::{Config, Substitution};
 use crate::error::{Error, Result};
-use crate::model::{ImageRef, ObjectKey, PinnedImage, ServiceName};
+use crate::model::{Identity, ImageRef, ObjectKey, PinnedImage, ServiceName};
 
 /// Objects with holes where the images of services go.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Draft {
     warnings: Vec<Warning>,
     /// Repository path to service.
     services: BTreeMap<String, ServiceName>,
+    /// Everything that the manifests define, whatever of it is deployed.
+    wanted: BTreeSet<Identity>,
 }
 
 /// A file that is left out because a value for it is missing.
@@ -51,18 +53,20 @@ impl Draft {
     pub fn new(config: &Config, objects: Vec<Object>) -> Result<Self> {
         let mut findings = Vec::new();
         let (mut objects, left_out, skipped) = without_skipped(objects, &config.substitutions);
-        patch::apply(&mut objects, &left_out, &config.patches, &mut findings);
         config_map(config, &mut objects, &mut findings);
+        patch::apply(&mut objects, &left_out, &config.patches, &mut findings);
         findings.extend(wave::unknown_names(&objects, &left_out, &config.order));
         drop(left_out);
         let services = config.services.iter().map(|s| (s.repository.path.clone(), s.name.clone())).collect();
-        let mut draft = Self { objects, skipped, warnings: Vec::new(), services };
+        let mut draft = Self { objects, skipped, warnings: Vec::new(), services, wanted: BTreeSet::new() };
         draft.fill_in(config);
         draft.namespaces(config, &mut findings);
         draft.twice(&mut findings);
         draft.check(config, &mut findings);
         if findings.is_empty() {
             draft.unused(config);
+            draft.wanted = draft.everything(&config.namespace);
+            publish::publish(&mut draft.objects);
             return Ok(draft);
         }
         Err(Error::refused("the manifests cannot be deployed").details(findings).hint(read::READ_AGAIN))
@@ -107,7 +111,7 @@ impl Draft {
     /// When a service's image is used and `pins` does not have it.
     pub fn pin(self, pins: &BTreeMap<ServiceName, PinnedImage>) -> Result<Rendered> {
         let mut open = BTreeSet::new();
-        let Self { mut objects, services, .. } = self;
+        let Self { mut objects, services, wanted, .. } = self;
         for object in &mut objects {
             images::replace(&mut object.value, |image| {
                 let path = image.parse::<ImageRef>().ok()?.path;
@@ -120,10 +124,22 @@ impl Draft {
             });
         }
         if open.is_empty() {
-            return Ok(Rendered::new(objects));
+            return Ok(Rendered::new(objects, wanted));
         }
         let open: Vec<String> = open.into_iter().collect();
         Err(Error::refused(format!("there is no image for {}", open.join(", "))))
+    }
+
+    /// An object whose kind only the cluster knows is taken for one in `namespace` as well as for one in none.
+    fn everything(&self, namespace: &str) -> BTreeSet<Identity> {
+        let skipped = self.skipped.iter().flat_map(|skipped| skipped.objects.clone());
+        let keys = self.objects.iter().map(Object::key).chain(skipped);
+        let places = |key: ObjectKey| {
+            let here =
+                key.namespace.is_none().then(|| ObjectKey { namespace: Some(namespace.to_owned()), ..key.clone() });
+            here.into_iter().chain([key])
+        };
+        keys.flat_map(places).map(|key| key.identity()).collect()
     }
 
     fn service_of(&self, image: &str) -> Option<&ServiceName> {
@@ -160,11 +176,10 @@ impl Draft {
 
     /// What two manifests define, or one in two versions: which of them would hold in the end is chance.
     fn twice(&self, findings: &mut Vec<String>) {
-        let mut seen: BTreeMap<(String, String, Option<String>, String), &Source> = BTreeMap::new();
+        let mut seen: BTreeMap<Identity, &Source> = BTreeMap::new();
         for object in &self.objects {
             let key = object.key();
-            let identity = (key.group().to_owned(), key.kind.clone(), key.namespace.clone(), key.name.clone());
-            if let Some(first) = seen.insert(identity, &object.source) {
+            if let Some(first) = seen.insert(key.identity(), &object.source) {
                 findings.push(format!("{}: {key} stands in {first} already", object.source));
             }
         }

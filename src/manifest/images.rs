@@ -4,7 +4,8 @@ use serde_json::Value;
 
 /// Where a pod template may stand.
 const TEMPLATES: &[&str] = &["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec", "/template/spec"];
-const CONTAINERS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
+/// The lists of containers of a pod.
+pub const CONTAINERS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
 
 /// The pod specifications in `object`: of itself when it is a Pod, of its template otherwise.
 pub fn pod_specs(object: &Value) -> Vec<&Value> {
@@ -13,6 +14,13 @@ pub fn pod_specs(object: &Value) -> Vec<&Value> {
         .filter_map(|pointer| object.pointer(pointer))
         .filter(|spec| spec["containers"].is_array())
         .collect()
+}
+
+/// The same, to change them. One object has its pods in one place.
+pub fn pod_spec_mut(object: &mut Value) -> Option<&mut Value> {
+    let has_pods = |pointer: &&&str| object.pointer(pointer).is_some_and(|spec| spec["containers"].is_array());
+    let pointer = TEMPLATES.iter().find(has_pods)?;
+    object.pointer_mut(pointer)
 }
 
 fn containers(spec: &Value) -> impl Iterator<Item = &Value> {

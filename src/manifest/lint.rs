@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::images::pod_specs;
 use super::quantity::is_quantity;
+use super::scalar::base64;
+use super::substitute::decoded;
 use crate::model::ImageRef;
 use crate::text::beginning;
 
@@ -20,7 +20,10 @@ pub fn lint(object: &Value, left_over: &[&str]) -> Vec<String> {
     placeholders(object, left_over, &mut Vec::new(), &mut findings);
     if object["kind"] == "Secret" {
         not_base64(&object["data"], &mut findings);
-        placeholders(&decoded(&object["data"]), left_over, &mut vec![Step::Key("data")], &mut findings);
+        for (key, value) in object["data"].as_object().into_iter().flatten() {
+            let text = decoded(value).unwrap_or_default().into();
+            placeholders(&text, left_over, &mut vec![Step::Key("data"), Step::Key(key)], &mut findings);
+        }
     }
     for spec in pod_specs(object) {
         pod(spec, &mut findings);
@@ -120,18 +123,10 @@ fn twice(list: &Value, path: &str, keys: &[&str], findings: &mut Vec<String>) {
 
 /// A text that its author forgot to encode.
 fn not_base64(data: &Value, findings: &mut Vec<String>) {
-    let decodes =
-        |value: &Value| value.as_str().is_none_or(|text| STANDARD.decode(text.replace(['\n', '\r'], "")).is_ok());
-    for (key, _) in data.as_object().into_iter().flatten().filter(|(_, value)| !decodes(value)) {
+    let fails = |value: &Value| value.as_str().is_some_and(|text| base64(text).is_none());
+    for (key, _) in data.as_object().into_iter().flatten().filter(|(_, value)| fails(value)) {
         findings.push(format!("data.{key}: it is no base64; plain text belongs under stringData"));
     }
-}
-
-/// The data of a Secret as its author wrote it, as far as that is text.
-fn decoded(data: &Value) -> Value {
-    let text = |value: &Value| String::from_utf8(STANDARD.decode(value.as_str()?).ok()?).ok();
-    let entry = |(key, value): (&String, &Value)| Some((key.clone(), Value::from(text(value)?)));
-    Value::Object(data.as_object().into_iter().flatten().filter_map(entry).collect())
 }
 
 /// A step on the way from an object to a value inside it.
@@ -217,6 +212,38 @@ mod tests {
         let findings = lint(&object, &[]);
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert_eq!(findings[0], "containers[api].env: A stands here twice, as entries 0 and 2");
+    }
+
+    #[test]
+    fn every_list_that_the_api_server_merges_is_looked_through() {
+        for (list, place) in [
+            (json!({"volumes": [{"name": "v"}, {"name": "v"}]}), "volumes: v"),
+            (json!({"containers": [{"name": "c"}, {"name": "c"}]}), "containers: c"),
+            (json!({"initContainers": [{"name": "i"}, {"name": "i"}]}), "initContainers: i"),
+            (
+                json!({"containers": [{"name": "c", "volumeMounts": [{"mountPath": "/m"}, {"mountPath": "/m"}]}]}),
+                "containers[c].volumeMounts: /m",
+            ),
+            (
+                json!({"initContainers": [{"name": "i", "volumeDevices": [{"devicePath": "/d"}, {"devicePath": "/d"}]}]}),
+                "initContainers[i].volumeDevices: /d",
+            ),
+        ] {
+            let mut spec = json!({"containers": []});
+            json_patch::merge(&mut spec, &list);
+            let findings = lint(&json!({"kind": "Pod", "spec": spec}), &[]);
+            assert_eq!(findings, [format!("{place} stands here twice, as entries 0 and 1")]);
+        }
+        let ports = json!([{"port": 53}, {"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]);
+        let findings = lint(&json!({"kind": "Service", "spec": {"ports": ports}}), &[]);
+        assert_eq!(findings, ["spec.ports: 53/TCP stands here twice, as entries 0 and 2"]);
+    }
+
+    #[test]
+    fn every_word_for_something_to_fill_in_is_known() {
+        for word in ["CHANGEME", "CHANGE_ME", "REPLACE_ME", "REPLACEME", "URL_PLACEHOLDER"] {
+            assert_eq!(lint(&json!({"a": format!("x/{word}/y")}), &[]), [format!("a: {word} was left in")]);
+        }
     }
 
     #[test]

@@ -2,15 +2,17 @@
 
 pub mod draft;
 pub mod images;
+mod json;
 mod lint;
 pub mod needs;
 mod normal;
 mod patch;
 pub mod pod_security;
+pub mod publish;
 mod quantity;
 pub mod read;
 pub mod rendered;
-mod scalar;
+pub(crate) mod scalar;
 mod secrets;
 pub mod substitute;
 pub mod wave;

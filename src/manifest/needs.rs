@@ -172,6 +172,44 @@ mod tests {
         );
     }
 
+    /// What a Pod with `spec` needs, in words.
+    fn needs_of(spec: &Value, others: &[Value]) -> Vec<String> {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}});
+        json_patch::merge(&mut pod, &json!({"spec": spec}));
+        let objects: Vec<Object> = [pod].iter().chain(others).cloned().map(object).collect();
+        let words = |need: Need| format!("{} {}", need.key, need.data_key.unwrap_or_default()).trim().to_owned();
+        needs(&objects).into_iter().map(words).collect()
+    }
+
+    #[test]
+    fn each_way_to_need_something_counts() {
+        for (spec, need) in [
+            (json!({"containers": [{"envFrom": [{"configMapRef": {"name": "a"}}]}]}), "ConfigMap a"),
+            (json!({"containers": [{"envFrom": [{"secretRef": {"name": "a"}}]}]}), "Secret a"),
+            (
+                json!({"initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "a", "key": "k"}}}]}]}),
+                "Secret a k",
+            ),
+            (
+                json!({"containers": [{"env": [{"valueFrom": {"configMapKeyRef": {"name": "a", "key": "k"}}}]}]}),
+                "ConfigMap a k",
+            ),
+            (json!({"volumes": [{"configMap": {"name": "a"}}]}), "ConfigMap a"),
+            (json!({"volumes": [{"projected": {"sources": [{"secret": {"name": "a"}}]}}]}), "Secret a"),
+        ] {
+            assert_eq!(needs_of(&spec, &[]), [need]);
+        }
+    }
+
+    #[test]
+    fn what_is_there_anyway_is_no_need() {
+        assert_eq!(needs_of(&json!({"serviceAccountName": "default"}), &[]), [""; 0]);
+        let spec = json!({"volumes": [{"configMap": {"name": "a", "items": [{"key": "k", "path": "p"}]}}]});
+        let map =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "binaryData": {"k": "AA=="}});
+        assert_eq!(needs_of(&spec, &[map]), [""; 0]);
+    }
+
     #[test]
     fn a_provided_object_without_the_needed_key_is_still_a_need() {
         let pod = object(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [

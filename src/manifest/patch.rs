@@ -4,7 +4,7 @@ use crate::config::{Patch, PatchOperation, PatchTarget};
 use crate::manifest::Object;
 use crate::manifest::read::identity;
 use crate::model::ObjectKey;
-use crate::suggest::nearest;
+use crate::suggest::did_you_mean;
 
 /// Applies `patches` in order. One whose target lies in a file that was left out is left out with it.
 pub fn apply(objects: &mut [Object], left_out: &[Object], patches: &[Patch], findings: &mut Vec<String>) {
@@ -49,10 +49,7 @@ fn change(operation: &PatchOperation, object: &mut Object, key: &ObjectKey) -> R
 fn nothing(patch: &Patch, objects: &[Object]) -> String {
     let target = format!("{} {}", patch.target.kind, patch.target.name);
     let names: Vec<String> = objects.iter().map(|object| format!("{} {}", object.kind(), object.name())).collect();
-    match nearest(&target, names.iter().map(String::as_str)).first() {
-        Some(near) => format!("{}: no manifest holds {target}; did you mean {near}?", patch.origin),
-        None => format!("{}: no manifest holds {target}", patch.origin),
-    }
+    format!("{}: no manifest holds {target}{}", patch.origin, did_you_mean(&target, names.iter().map(String::as_str)))
 }
 
 #[cfg(test)]
@@ -89,6 +86,37 @@ mod tests {
     }
 
     #[test]
+    fn a_patch_cannot_make_another_object_of_its_own() {
+        let renamed =
+            patch("web", PatchOperation::Merge(json!({"metadata": {"name": "wab"}, "spec": {"replicas": 1}})));
+        let (spec, findings) = run(&[renamed]);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].contains("it changes what identifies the object"), "{findings:?}");
+        assert_eq!(spec, json!({"replicas": 3}));
+    }
+
+    #[test]
+    fn a_patch_hits_nothing_but_its_target() {
+        let merge = || PatchOperation::Merge(json!({"spec": {"replicas": 1}}));
+        let with = |change: &dyn Fn(&mut PatchTarget)| {
+            let mut patch = patch("web", merge());
+            change(&mut patch.target);
+            run(&[patch])
+        };
+        let miss = [
+            with(&|target| target.kind = "StatefulSet".into()),
+            with(&|target| target.name = "other".into()),
+            with(&|target| target.api_version = Some("apps/v2".into())),
+            with(&|target| target.namespace = Some("elsewhere".into())),
+        ];
+        for (spec, findings) in miss {
+            assert_eq!((spec, findings.len()), (json!({"replicas": 3}), 1));
+        }
+        let (spec, findings) = with(&|target| target.api_version = Some("apps/v1".into()));
+        assert_eq!((spec, findings.len()), (json!({"replicas": 1}), 0));
+    }
+
+    #[test]
     fn a_patch_that_matches_nothing_or_does_not_fit_is_refused() {
         let merge = || PatchOperation::Merge(json!({"spec": {}}));
         let json: json_patch::Patch =
@@ -101,6 +129,6 @@ mod tests {
             nameless,
         ]);
         assert_eq!(findings.len(), 3, "{findings:?}");
-        assert!(findings[0].contains("config.yaml:4") && findings[0].contains("did you mean Deployment web?"));
+        assert!(findings[0].contains("config.yaml:4") && findings[0].contains("did you mean \"Deployment web\"?"));
     }
 }

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::yaml::{self, Wrong};
 use super::{Object, Source};
+use crate::config;
 use crate::error::{Error, Result};
-use crate::text::{around, beginning, text_of};
+use crate::text::{around, beginning, bytes_of, line_beyond_utf8};
 
 /// What to do about findings.
 pub(super) const READ_AGAIN: &str = "mend it; hdeploy render reads it again and changes nothing";
@@ -33,8 +34,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Object>> {
         collect(path, true, &mut files, &mut findings);
     }
     for file in &files {
-        match text_of(file, LARGEST) {
-            Ok(text) => read_text(&shown(file), &text, &mut objects, &mut findings),
+        match bytes_of(file, LARGEST) {
+            Ok(bytes) => read_bytes(&shown(file), &bytes, &mut objects, &mut findings),
             Err(error) => findings.push(unreadable(file, &error)),
         }
     }
@@ -81,8 +82,14 @@ fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>, findings: &mut Ve
 
 /// `path` as a person at the working directory would write it.
 pub fn shown(path: &Path) -> PathBuf {
-    let here = env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).to_owned()
+    config::shown(path, &env::current_dir().unwrap_or_default())
+}
+
+fn read_bytes(file: &Path, bytes: &[u8], objects: &mut Vec<Object>, findings: &mut Vec<String>) {
+    match line_beyond_utf8(bytes) {
+        Some(line) => findings.push(format!("{}:{line}: this line is not UTF-8", file.display())),
+        None => read_text(file, &String::from_utf8_lossy(bytes), objects, findings),
+    }
 }
 
 pub(super) fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
@@ -100,37 +107,57 @@ pub(super) fn read_text(file: &Path, text: &str, objects: &mut Vec<Object>, find
 
 fn finding(file: &Path, text: &str, document: usize, wrong: &Wrong) -> String {
     let place = format!("{}:{}:{}", file.display(), wrong.line, wrong.column.max(1));
+    let message = beginning(&wrong.message, LONGEST_FINDING);
     if text.lines().any(|line| line.contains("kind") && line.contains("Secret")) {
         // What the line holds may be a value.
-        return format!(
-            "{place} (document {document}): {}; the line is not shown, as the file holds secrets",
-            wrong.message
-        );
+        return format!("{place} (document {document}): {message}; the line is not shown, as the file holds secrets");
     }
     let line = text.lines().nth(wrong.line.saturating_sub(1)).unwrap_or_default();
     let (line, _) = around(line, wrong.column.saturating_sub(1));
-    let message = beginning(&wrong.message, LONGEST_FINDING);
+    let line = line.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
     format!("{place} (document {document}): {message}\n  {:>4} | {line}", wrong.line)
 }
 
-/// Takes an object, or those of a list.
-fn take(value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
-    let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && value["items"].is_array();
-    if is_list {
-        if let Value::Object(mut list) = value
-            && let Some(Value::Array(items)) = list.remove("items")
-        {
+/// Takes an object, or those of a list. Whatever has items is a list to kubectl.
+fn take(mut value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
+    let Some(items) = value.as_object_mut().and_then(|map| map.remove("items")) else {
+        return take_one(value, source, objects, findings);
+    };
+    let mut wrong = |why: &str| findings.push(format!("{source} (document {}): {why}", source.document));
+    let Some(of) = value["kind"].as_str().and_then(|kind| kind.strip_suffix("List")) else {
+        return wrong("it has items but is no list by its kind; kubectl would drop everything but the items");
+    };
+    match items {
+        Value::Array(items) if items.iter().any(|item| item.get("items").is_some()) => wrong("it is a list of lists"),
+        Value::Array(items) => {
             for item in items {
-                take(item, source, objects, findings);
+                take_one(typed(item, of, &value["apiVersion"]), source, objects, findings);
             }
         }
-        return;
+        Value::Null => {}
+        _ => wrong("its items are no list"),
     }
+}
+
+/// An item of a list of one kind need not say what it is.
+fn typed(mut item: Value, kind: &str, api_version: &Value) -> Value {
+    if let Some(map) = item.as_object_mut()
+        && !kind.is_empty()
+        && !map.contains_key("kind")
+        && !map.contains_key("apiVersion")
+    {
+        map.insert("apiVersion".into(), api_version.clone());
+        map.insert("kind".into(), kind.into());
+    }
+    item
+}
+
+fn take_one(value: Value, source: &Source, objects: &mut Vec<Object>, findings: &mut Vec<String>) {
     match identity(&value) {
         Ok(()) => objects.push(Object { value, source: source.clone() }),
-        Err(missing) => {
-            let missing = beginning(&missing, LONGEST_FINDING);
-            findings.push(format!("{source} (document {}): {missing}", source.document));
+        Err(wrong) => {
+            let wrong = beginning(&wrong, LONGEST_FINDING);
+            findings.push(format!("{source} (document {}): {wrong}", source.document));
         }
     }
 }
@@ -156,9 +183,7 @@ pub(super) fn identity(value: &Value) -> Result<(), String> {
             return Err(format!("{} is no map", pointer[1..].replace('/', ".")));
         }
     }
-    if value.pointer("/metadata/namespace").is_some_and(|namespace| !namespace.is_string() && !namespace.is_null()) {
-        return Err("metadata.namespace is no text: put it into quotes".into());
-    }
+    metadata(&value["metadata"])?;
     let name = value.pointer("/metadata/name");
     if value.pointer("/metadata/generateName").is_some() && name.is_none() {
         return Err("generateName makes another object each time: give it a name".into());
@@ -166,43 +191,28 @@ pub(super) fn identity(value: &Value) -> Result<(), String> {
     match name {
         Some(Value::String(name)) if !name.is_empty() => Ok(()),
         Some(Value::String(_)) | None => Err(format!("this {} has no metadata.name", value["kind"])),
-        Some(other) => Err(format!("metadata.name is {other}, not a text: put it into quotes")),
+        Some(other) => Err(no_text("name", other)),
     }
+}
+
+/// What kubectl refuses because of its type.
+fn metadata(metadata: &Value) -> Result<(), String> {
+    let is_text = |value: &Value| value.is_string() || value.is_null();
+    if !is_text(&metadata["namespace"]) {
+        return Err(no_text("namespace", &metadata["namespace"]));
+    }
+    for field in ["labels", "annotations"] {
+        let mut entries = metadata[field].as_object().into_iter().flatten();
+        if let Some((key, value)) = entries.find(|(_, value)| !is_text(value)) {
+            return Err(no_text(&format!("{field}.{key}"), value));
+        }
+    }
+    Ok(())
+}
+
+fn no_text(field: &str, value: &Value) -> String {
+    format!("metadata.{field} is {value}, not a text: put it into quotes")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(text: &str) -> (Vec<Object>, Vec<String>) {
-        let (mut objects, mut findings) = (Vec::new(), Vec::new());
-        read_text(Path::new("a.yaml"), text, &mut objects, &mut findings);
-        (objects, findings)
-    }
-
-    const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: api}\n";
-
-    #[test]
-    fn a_line_of_a_file_with_a_secret_is_not_shown() {
-        let (_, findings) = of("kind: Secret\nstringData:\n  a: made-up-value\n  a: made-up-value\n");
-        assert!(findings[0].starts_with("a.yaml:4:3") && !findings[0].contains("made-up"), "{findings:?}");
-        assert!(findings[0].contains("the key \"a\" stands here and in line 3"), "{findings:?}");
-    }
-
-    #[test]
-    fn lists_are_taken_apart() {
-        let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}", SERVICE.replace('\n', "\n  "));
-        let (objects, findings) = of(&list);
-        assert_eq!((objects.len(), findings.len()), (1, 0), "{findings:?}");
-        assert_eq!(objects[0].name(), "api");
-    }
-
-    #[test]
-    fn everything_that_is_wrong_is_told_at_once_with_its_place() {
-        let text = format!("{SERVICE}---\na: [\n---\nkind: Service\n---\n{SERVICE}---\n- 1\n");
-        let (objects, findings) = of(&text);
-        assert_eq!(objects.len(), 2);
-        assert_eq!(findings.len(), 3, "{findings:#?}");
-        assert!(findings.iter().any(|f| f.starts_with("a.yaml:7 ") && f.contains("no apiVersion")), "{findings:#?}");
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use super::needs::{self, Need};
 use super::wave::{self, Wave};
 use super::{Object, is_namespaced};
 use crate::error::Result;
-use crate::model::{Digest, ObjectKey};
+use crate::model::{Digest, Identity, ObjectKey};
 
 /// Annotation that holds the hash of the object as it was sent.
 pub const APPLIED: &str = "hdeploy.dev/applied";
@@ -19,17 +19,24 @@ pub const JOB_LABEL: &str = "hdeploy.dev/job";
 #[derive(Clone, Debug)]
 pub struct Rendered {
     objects: Vec<Object>,
+    wanted: BTreeSet<Identity>,
 }
 
 impl Rendered {
     /// Objects that have everything already.
     #[cfg(test)]
     pub fn of(objects: Vec<Object>) -> Self {
-        Self::new(objects)
+        let wanted = objects.iter().map(|object| object.key().identity()).collect();
+        Self::new(objects, wanted)
     }
 
-    pub(super) fn new(objects: Vec<Object>) -> Self {
-        Self { objects }
+    pub(super) fn new(objects: Vec<Object>, wanted: BTreeSet<Identity>) -> Self {
+        Self { objects, wanted }
+    }
+
+    /// Whether the manifests define `key`, be it among these objects or not.
+    pub fn is_wanted(&self, key: &ObjectKey) -> bool {
+        self.wanted.contains(&key.identity())
     }
 
     /// The objects in the order of the manifests.
@@ -154,7 +161,7 @@ fn stamp(object: &mut Value) {
 }
 
 /// JSON with sorted keys: the same content gives the same text.
-fn canonical(value: &Value) -> String {
+pub(super) fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<&String, String> = map.iter().map(|(key, value)| (key, canonical(value))).collect();
@@ -175,7 +182,7 @@ mod tests {
         let value = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
             "spec": {"template": {"spec": {"containers": [{"image": image}]}}}});
         let mut rendered =
-            Rendered::new(vec![Object { value, source: Source { file: "a".into(), document: 1, line: 1 } }]);
+            Rendered::of(vec![Object { value, source: Source { file: "a".into(), document: 1, line: 1 } }]);
         rendered.complete("shop", |_| None);
         rendered.objects[0].value.clone()
     }

@@ -46,6 +46,11 @@ pub(super) enum Scalar {
     Text(String),
 }
 
+/// What `text` without quotes means, as JSON.
+pub(crate) fn plain(text: &str) -> Result<Value, String> {
+    resolve(text, true, Tag::Absent)?.into_json()
+}
+
 /// The meaning of `text`. `plain` says that it stands without quotes.
 pub(super) fn resolve(text: &str, plain: bool, tag: Tag) -> Result<Scalar, String> {
     match tag {
@@ -64,7 +69,7 @@ fn tagged(text: &str, tag: Tag) -> Result<Scalar, String> {
         | (Tag::Int, found @ (Scalar::Int(_) | Scalar::Big(_)))
         | (Tag::Float, found @ Scalar::Float(_))
         | (Tag::Null, found @ Scalar::Null) => Ok(found),
-        _ => Err(format!("{text:?} is not what its tag says")),
+        _ => Err("this is not what its tag says".into()),
     }
 }
 
@@ -75,10 +80,14 @@ fn as_float(int: i64) -> f64 {
 }
 
 fn binary(text: &str) -> Result<Scalar, String> {
-    let dense: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
-    let bytes = STANDARD.decode(dense).map_err(|_| "a !!binary value that is not base64".to_owned())?;
+    let bytes = base64(text).ok_or("a !!binary value that is not base64")?;
     let text = String::from_utf8(bytes).map_err(|_| "a !!binary value that is no text".to_owned())?;
     Ok(Scalar::Text(text))
+}
+
+/// Base64 as Go decodes it: line breaks in it do not count.
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text.replace(['\n', '\r'], "")).ok()
 }
 
 fn implicit(text: &str) -> Scalar {
@@ -95,13 +104,21 @@ fn implicit(text: &str) -> Scalar {
 
 fn number(text: &str) -> Option<Scalar> {
     match text.as_bytes().first()? {
-        b'.' => float(&text.replace('_', "")),
+        b'.' if separates_digits(text) => float(&text.replace('_', "")),
         b'0'..=b'9' | b'+' | b'-' => {
             let plain = text.replace('_', "");
             integer(&plain).or_else(|| float(&plain))
         }
         _ => None,
     }
+}
+
+/// Whether every underscore stands between two digits, as Go wants it where no digit or sign comes first.
+fn separates_digits(text: &str) -> bool {
+    let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = text.as_bytes();
+    let mut at = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'_').map(|(at, _)| at);
+    at.all(|at| digit(bytes.get(at - 1)) && digit(bytes.get(at + 1)))
 }
 
 fn integer(text: &str) -> Option<Scalar> {
@@ -155,7 +172,7 @@ impl Scalar {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(value),
             Self::Int(value) => value.into(),
-            Self::Big(value) => value.into(),
+            Self::Big(value) => unsigned(value),
             Self::Float(value) => number_of(value).ok_or("JSON knows neither infinity nor NaN")?,
             Self::Text(value) => Value::String(value),
         })
@@ -173,13 +190,19 @@ impl Scalar {
     }
 }
 
-/// `value` as a JSON number, an integer where it has no fraction; `None` when it is not finite.
-#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
+/// `value` as a JSON number; `None` when it is not finite. kubectl writes it with as few digits as tell it from others,
+/// and takes what it wrote for an integer where it can.
 pub(super) fn number_of(value: f64) -> Option<Value> {
-    if value.fract() == 0.0 && value.abs() < 9.2e18 {
-        return Some(Value::from(value as i64));
+    match format!("{value}").parse::<i64>() {
+        Ok(whole) => Some(whole.into()),
+        Err(_) => Number::from_f64(value).map(Value::Number),
     }
-    Number::from_f64(value).map(Value::Number)
+}
+
+/// `value` as a JSON number: kubectl has no integers beyond `i64`.
+#[expect(clippy::cast_precision_loss, reason = "Go rounds as well")]
+pub(super) fn unsigned(value: u64) -> Value {
+    i64::try_from(value).map_or_else(|_| Value::from(value as f64), Value::from)
 }
 
 /// Go's `strconv.FormatFloat(value, 'g', -1, 32)`, with YAML's names for what is not finite.

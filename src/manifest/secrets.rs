@@ -1,9 +1,8 @@
 //! What must never be shown of a Secret.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::substitute::decoded;
 use crate::config::is_secret_name;
 
 /// The values of `object` when it is a Secret, as its author wrote them; of those that are JSON, such as the logins of a
@@ -13,12 +12,10 @@ pub fn secrets(object: &Value) -> Vec<String> {
     if object["kind"] != "Secret" {
         return found;
     }
-    let texts = |field: &str| object[field].as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str());
-    for encoded in texts("data") {
-        let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        found.push(decoded.unwrap_or_else(|| encoded.to_owned()));
-    }
-    found.extend(texts("stringData").map(str::to_owned));
+    let values = |field: &str| object[field].as_object().into_iter().flatten().map(|(_, value)| value);
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    found.extend(values("data").filter_map(|value| decoded(value).or_else(|| text(value))));
+    found.extend(values("stringData").filter_map(text));
     let inner: Vec<Value> = found.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
     for value in &inner {
         promised(value, &mut found);
@@ -45,6 +42,9 @@ fn promised(value: &Value, found: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use serde_json::json;
 

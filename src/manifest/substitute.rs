@@ -5,6 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::scalar::base64;
+
 /// Whether `object` holds `placeholder` anywhere, also inside the base64 of a Secret.
 pub fn holds(object: &Value, placeholder: &str) -> bool {
     let mut found = false;
@@ -21,15 +23,18 @@ pub fn put(object: &mut Value, placeholder: &str, value: &str) {
     each_text(object, &mut |text| text.contains(placeholder).then(|| text.replace(placeholder, value)));
 }
 
+/// A value of a Secret's data as its author wrote it, when that is text.
+pub fn decoded(value: &Value) -> Option<String> {
+    String::from_utf8(base64(value.as_str()?)?).ok()
+}
+
 /// Shows every text to `change`, which returns what replaces it.
 pub fn each_text(object: &mut Value, change: &mut impl FnMut(&str) -> Option<String>) {
     if object["kind"] == "Secret"
         && let Some(data) = object.get_mut("data").and_then(Value::as_object_mut)
     {
         for value in data.values_mut() {
-            let decoded = value.as_str().and_then(|text| STANDARD.decode(text).ok());
-            let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) else { continue };
-            if let Some(new) = change(&text) {
+            if let Some(new) = decoded(value).and_then(|text| change(&text)) {
                 *value = Value::String(STANDARD.encode(new));
             }
         }

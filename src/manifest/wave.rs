@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde_json::Value;
+
 use super::{Object, is_workload};
 use crate::error::{Error, Result};
 use crate::model::ObjectKey;
@@ -72,8 +74,9 @@ impl Wave {
     }
 }
 
-fn kind_of(object: &Object) -> WaveKind {
-    let key = object.key();
+/// The wave of `object`, which is whole.
+pub fn kind_of(object: &Value) -> WaveKind {
+    let Some(key) = ObjectKey::of(object) else { return WaveKind::Rest };
     match (key.group(), key.kind.as_str()) {
         ("", "Namespace") => WaveKind::Namespaces,
         ("apiextensions.k8s.io", _) => WaveKind::CustomResourceDefinitions,
@@ -93,8 +96,8 @@ fn kind_of(object: &Object) -> WaveKind {
     }
 }
 
-fn denies(policy: &Object) -> bool {
-    let rules = |field: &str| policy.value["spec"][field].as_array().is_some_and(|rules| !rules.is_empty());
+fn denies(policy: &Value) -> bool {
+    let rules = |field: &str| policy["spec"][field].as_array().is_some_and(|rules| !rules.is_empty());
     !rules("ingress") && !rules("egress")
 }
 
@@ -102,7 +105,7 @@ fn denies(policy: &Object) -> bool {
 pub fn waves(objects: &[Object], order: &BTreeMap<String, Vec<String>>) -> Result<Vec<Wave>> {
     let mut by_kind: BTreeMap<WaveKind, Vec<Object>> = BTreeMap::new();
     for object in objects {
-        by_kind.entry(kind_of(object)).or_default().push(object.clone());
+        by_kind.entry(kind_of(&object.value)).or_default().push(object.clone());
     }
     let gates = by_kind.remove(&WaveKind::Gate).unwrap_or_default();
     let workloads = by_kind.remove(&WaveKind::Workloads).unwrap_or_default();
@@ -265,7 +268,7 @@ fn shared_names(objects: &[Object]) -> Vec<String> {
 }
 
 fn runs(object: &Object) -> bool {
-    matches!(kind_of(object), WaveKind::Gate | WaveKind::Workloads)
+    matches!(kind_of(&object.value), WaveKind::Gate | WaveKind::Workloads)
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value};
+use serde::de::IgnoredAny;
+use serde_json::{Deserializer, Map, Value};
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, Tag as RawTag};
 
+use super::json::{self, Json};
 use super::scalar::{Scalar, Tag, resolve};
 use crate::text::has_more_values;
 
@@ -40,70 +42,102 @@ pub struct Document {
 
 /// The documents of `text`, each read by itself. Lines count from the beginning of `text`.
 ///
-/// A file that begins with a brace is a sequence of JSON objects, as it is to kubectl. Text behind the dashes that
-/// separate documents is refused: kubectl drops some of it without a word.
+/// A file that begins with a brace is a sequence of JSON objects, as it is to kubectl, or YAML when it turns out not to
+/// be. Text behind the dashes that separate documents is refused, as kubectl does.
 pub fn documents(text: &str) -> Vec<Result<Document, Wrong>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let unix = text.contains("\r\n").then(|| text.replace("\r\n", "\n"));
     let text = unix.as_deref().unwrap_or(text);
-    json_objects(text).unwrap_or_else(|| yaml_documents(text))
+    let mut found = Found::default();
+    let begin = if text.trim_start().starts_with('{') { found.json_objects(text) } else { 0 };
+    if begin < text.len() {
+        found.yaml_documents(text, begin);
+    }
+    found.documents
 }
 
-fn yaml_documents(text: &str) -> Vec<Result<Document, Wrong>> {
-    let mut documents = Vec::new();
-    let (mut left, mut wrong) = (Left::default(), 0);
-    // Offset and number of the line where a document begins.
-    let (mut begin, mut first, mut at) = (0, 0, 0);
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        let start = at;
-        at += line.len();
-        let Some(rest) = line.strip_prefix("---") else { continue };
-        let read = document(&text[begin..start], first, &mut left);
-        wrong += usize::from(read.is_err());
-        documents.push(read);
-        (begin, first) = (at, number + 1);
-        if !rest.trim().is_empty() && !rest.trim_start().starts_with('#') {
-            let message = "only a comment may stand behind the dashes that separate documents".to_owned();
-            documents.push(Err(Wrong { line: number + 1, column: 4, message }));
-            wrong += 1;
-        }
-        if wrong >= MOST_WRONG {
-            return documents;
-        }
-    }
-    documents.push(document(&text[begin..], first, &mut left));
-    documents
+/// What a file holds, as far as it was read.
+#[derive(Default)]
+struct Found {
+    documents: Vec<Result<Document, Wrong>>,
+    wrong: usize,
+    left: Left,
 }
 
-fn json_objects(text: &str) -> Option<Vec<Result<Document, Wrong>>> {
-    if !text.trim_start().starts_with('{') {
-        return None;
+impl Found {
+    /// Adds a document; false when the rest of the file is not looked at.
+    fn push(&mut self, document: Result<Document, Wrong>) -> bool {
+        self.wrong += usize::from(document.is_err());
+        self.documents.push(document);
+        self.wrong < MOST_WRONG
     }
-    if has_more_values(text.as_bytes(), MOST_VALUES) {
-        return Some(vec![Err(Wrong { line: 1, column: 1, message: too_many() })]);
-    }
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    let mut documents = Vec::new();
-    let (mut line, mut counted, mut left) = (1, 0, Left::default());
-    loop {
-        let before = &text[stream.byte_offset()..];
-        let begin = stream.byte_offset() + before.len() - before.trim_start().len();
-        line += text[counted..begin].matches('\n').count();
-        counted = begin;
-        match stream.next() {
-            Some(value) => {
-                let value = value.ok()?;
-                let twice = key_twice(&text[begin..stream.byte_offset()], line - 1, &mut left);
-                documents.push(twice.map_or(Ok(Document { value, line }), Err));
+
+    /// Reads what is JSON at the beginning of `text`, and returns where YAML begins: behind the first value at the
+    /// latest, because kubectl takes what begins with two values for JSON to its end.
+    fn json_objects(&mut self, text: &str) -> usize {
+        if has_more_values(text.as_bytes(), MOST_VALUES) {
+            self.push(Err(Wrong { line: 1, column: 1, message: too_many() }));
+            return text.len();
+        }
+        let mut stream = Deserializer::from_str(text).into_iter::<IgnoredAny>();
+        let (mut before, mut counted) = (0, 0);
+        loop {
+            let rest = &text[stream.byte_offset()..];
+            let begin = text.len() - rest.trim_start().len();
+            before += text[counted..begin].matches('\n').count();
+            counted = begin;
+            match stream.next() {
+                None => return text.len(),
+                Some(Ok(_)) => {
+                    let read = json_object(&text[begin..stream.byte_offset()], before, &mut self.left);
+                    if !self.push(read) {
+                        return text.len();
+                    }
+                }
+                Some(Err(error)) if self.documents.len() > 1 => {
+                    self.push(Err(json::wrong(&error, 0)));
+                    return text.len();
+                }
+                Some(Err(_)) => return text.len() - rest.trim_start_matches([' ', '\t']).len(),
             }
-            None => return Some(documents),
         }
+    }
+
+    /// Reads YAML in `text` from the offset `begin` on.
+    fn yaml_documents(&mut self, text: &str, mut begin: usize) {
+        let before = text[..begin].matches('\n').count();
+        // Line before the document, and offset of the line that is looked at.
+        let (mut first, mut at) = (before, begin);
+        for (number, line) in text[begin..].split_inclusive('\n').enumerate() {
+            let start = at;
+            at += line.len();
+            let Some(rest) = line.strip_prefix("---") else { continue };
+            let read = document(&text[begin..start], first, &mut self.left);
+            let mut goes_on = self.push(read);
+            (begin, first) = (at, before + number + 1);
+            if !rest.trim().is_empty() && !rest.trim_start().starts_with('#') {
+                let message = "only a comment may stand behind the dashes that separate documents".to_owned();
+                goes_on = self.push(Err(Wrong { line: first, column: 4, message }));
+            }
+            if !goes_on {
+                return;
+            }
+        }
+        let read = document(&text[begin..], first, &mut self.left);
+        self.push(read);
     }
 }
 
-/// A key that stands twice in the JSON object `text`: the JSON reader takes the last of them without a word.
-fn key_twice(text: &str, before: usize, left: &mut Left) -> Option<Wrong> {
-    document(text, before, left).err().filter(|wrong| wrong.message.contains(TWICE))
+/// The JSON value that `part` is, which begins after `before` lines of its file.
+fn json_object(part: &str, before: usize, left: &mut Left) -> Result<Document, Wrong> {
+    match serde_json::from_str::<Json>(part) {
+        Ok(Json(value)) => Ok(Document { value, line: before + 1 }),
+        // YAML's reader knows where a key stood before.
+        Err(error) => Err(match document(part, before, left) {
+            Err(wrong) if wrong.message.contains(TWICE) => wrong,
+            _ => json::wrong(&error, before),
+        }),
+    }
 }
 
 fn too_many() -> String {
@@ -114,11 +148,25 @@ fn too_many() -> String {
 fn document(part: &str, before: usize, left: &mut Left) -> Result<Document, Wrong> {
     let blank = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
     let line = before + 1 + part.lines().take_while(blank).count();
+    refuse_foreign(part, before)?;
     let mut options = Options::default();
     options.set_emit_comments(false);
     let parser = Parser::new_from_str_with_options(part, options);
-    let composer = Composer { parser, before, anchors: HashMap::new(), left, level: 0, end: Span::default() };
+    let composer = Composer { part, parser, before, anchors: HashMap::new(), left, level: 0, end: Span::default() };
     Ok(Document { value: composer.document()?, line })
+}
+
+/// Characters that kubectl refuses, or takes for line breaks where others see text.
+fn refuse_foreign(part: &str, before: usize) -> Result<(), Wrong> {
+    let foreign = |c: char| {
+        (c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
+    };
+    let Some((at, c)) = part.char_indices().find(|(_, c)| foreign(*c)) else { return Ok(()) };
+    let ahead = &part[..at];
+    let column = 1 + ahead.chars().rev().take_while(|c| *c != '\n').count();
+    let message = format!("U+{:04X} stands here as it is, which kubectl does not read as others do", u32::from(c));
+    Err(Wrong { line: before + 1 + ahead.matches('\n').count(), column, message })
 }
 
 /// What a file may still grow by.
@@ -134,6 +182,7 @@ impl Default for Left {
 }
 
 struct Composer<'t, 'f> {
+    part: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     /// Lines of the file that come before the document.
     before: usize,
@@ -256,6 +305,9 @@ impl<'t> Composer<'t, '_> {
         let (node, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
+                if style == ScalarStyle::DoubleQuoted && span.slice(self.part).is_some_and(escapes_slash) {
+                    return Err(self.wrong(span, "the escape \\/ is of JSON: a slash needs none"));
+                }
                 let scalar = resolve(&text, plain, tag_of(tag.as_deref())).map_err(|why| self.wrong(span, why))?;
                 (Node::Scalar(scalar), anchor)
             }
@@ -363,6 +415,17 @@ impl Entries {
     }
 }
 
+/// Whether `quoted` holds `\/`, which kubectl's YAML does not know.
+fn escapes_slash(quoted: &str) -> bool {
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        if c == '\\' && chars.next() == Some('/') {
+            return true;
+        }
+    }
+    false
+}
+
 fn is_merge(event: &Event) -> bool {
     match event {
         Event::Scalar(text, style, _, None) => text == "<<" && *style == ScalarStyle::Plain,
@@ -395,7 +458,7 @@ mod tests {
     const RECORDED: &str = include_str!("../../tests/fixtures/yaml/as-kubectl-reads.json");
 
     /// Where this reader is stricter on purpose, or differs in what no manifest holds.
-    const DIFFERENT: [&str; 7] = ["doc-end-dots-more", "dup-conv", "dup-flow", "dup", "nel", "v-int-huge", "v-q-esc"];
+    const DIFFERENT: [&str; 5] = ["doc-end-dots-more", "dup-conv", "dup-flow", "dup", "ls"];
 
     fn read(text: &str) -> Value {
         let mut values = Vec::new();
@@ -414,7 +477,7 @@ mod tests {
         match value {
             Value::Array(items) => items.into_iter().map(whole).collect(),
             Value::Object(map) => map.into_iter().map(|(key, value)| (key, whole(value))).collect(),
-            Value::Number(number) if !number.is_i64() && !number.is_u64() => {
+            Value::Number(number) if !number.is_i64() => {
                 number.as_f64().and_then(super::super::scalar::number_of).unwrap_or(Value::Null)
             }
             other => other,
@@ -441,6 +504,31 @@ mod tests {
         assert_eq!(all[2], (json!({"b": 2}), 6));
         let json = documents("{\"a\": 1}\n\n{\"b\": 2}\n");
         assert_eq!(json[1].as_ref().map(|document| document.line).ok(), Some(3));
+    }
+
+    #[test]
+    fn what_is_larger_or_deeper_than_any_manifest_is_refused() {
+        let deep = |levels: usize| format!("b:\n  {}{}\n", "[".repeat(levels), "]".repeat(levels));
+        for (text, line, message) in [
+            (
+                format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(1001), "*a, ".repeat(1000)),
+                2,
+                "the anchors and aliases of the file repeat more than any manifest needs",
+            ),
+            (format!("{{\"a\": [0{}]}}", ",0".repeat(1_000_000)), 1, "the file holds more than 1000000 values"),
+            (deep(100), 2, "there are more than 100 levels"),
+        ] {
+            let Some(Err(wrong)) = documents(&text).pop() else { panic!("it was read") };
+            assert_eq!((wrong.line, wrong.message.as_str()), (line, message));
+        }
+        assert!(documents(&deep(99))[0].is_ok());
+    }
+
+    #[test]
+    fn after_many_findings_the_rest_of_a_file_is_not_looked_at() {
+        for text in ["a: [\n---\n".repeat(30), "{\"a\": 1, \"a\": 2}\n".repeat(30)] {
+            assert_eq!(documents(&text).len(), 20);
+        }
     }
 
     #[test]

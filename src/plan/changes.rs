@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::fields::{FieldSet, entries, taken_over};
+use super::fields::{FieldSet, Scaled, entries, scaled, taken_over};
 use crate::manifest::rendered::APPLIED;
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
@@ -30,12 +30,43 @@ pub struct Changed {
     pub live: Option<Value>,
     /// What happens to it.
     pub action: Action,
+    /// An autoscaler had its replicas, and the manifests say again how many there are.
+    pub regains_replicas: bool,
+}
+
+/// An object that was deployed and that the manifests hold no longer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Removal {
+    /// Which.
+    pub key: ObjectKey,
+    /// As it is.
+    pub live: Value,
+    /// Whether nothing ever deletes it: what it holds would be lost with it.
+    pub is_kept: bool,
+}
+
+impl Removal {
+    /// The live object `key`.
+    pub fn new(key: ObjectKey, live: Value) -> Self {
+        let is_kept = matches!(
+            (key.group(), key.kind.as_str()),
+            ("", "PersistentVolumeClaim" | "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
+        );
+        Self { key, live, is_kept }
+    }
+
+    /// Its uid.
+    pub fn uid(&self) -> Option<&str> {
+        self.live["metadata"]["uid"].as_str()
+    }
 }
 
 /// Every object of a deploy, with what happens to it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     objects: BTreeMap<ObjectKey, Changed>,
+    removals: Vec<Removal>,
+    prune: bool,
 }
 
 impl Changes {
@@ -44,9 +75,25 @@ impl Changes {
         let changed = |object: &Object| {
             let live = live.remove(&object.key());
             let action = action(&object.value, live.as_ref(), manager);
-            (object.key(), Changed { object: object.clone(), live, action })
+            (object.key(), Changed { object: object.clone(), live, action, regains_replicas: false })
         };
-        Self { objects: rendered.objects().iter().map(changed).collect() }
+        Self { objects: rendered.objects().iter().map(changed).collect(), ..Self::default() }
+    }
+
+    /// Adds what the manifests hold no longer, which is deleted if `prune` says so.
+    #[must_use]
+    pub fn with_removals(self, removals: Vec<Removal>, prune: bool) -> Self {
+        Self { removals, prune, ..self }
+    }
+
+    /// What the manifests hold no longer.
+    pub fn removals(&self) -> &[Removal] {
+        &self.removals
+    }
+
+    /// What of it is deleted.
+    pub fn deletions(&self) -> impl Iterator<Item = &Removal> {
+        self.removals.iter().filter(|removal| self.prune && !removal.is_kept)
     }
 
     /// What happens to the object called `key`.
@@ -69,30 +116,42 @@ impl Changes {
         self.objects.values_mut().filter(|changed| changed.action != Action::Keep)
     }
 
-    /// Nothing is sent.
+    /// Nothing is sent or deleted.
     pub fn is_empty(&self) -> bool {
-        self.writes().next().is_none()
+        self.writes().next().is_none() && self.deletions().next().is_none()
     }
 
-    /// The objects that are sent, in the order in which `waves` hold them.
-    pub fn in_order(&self, waves: &[Wave]) -> Vec<&Changed> {
+    /// What a journal has to hold before any of it happens, in the order in which it would be put back: first what is
+    /// deleted, then what is sent, as `waves` hold it. `after` is what the API server would make of each object.
+    pub fn entries(&self, waves: &[Wave], after: &BTreeMap<ObjectKey, Value>, manager: &str) -> Vec<Entry> {
         let sent = |key: &ObjectKey| self.get(key).filter(|changed| changed.action != Action::Keep);
-        waves.iter().flat_map(Wave::keys).filter_map(|key| sent(&key)).collect()
+        let deleted = self.deletions().map(|removal| Entry {
+            object: removal.key.clone(),
+            before: Some(pre_image(&removal.live, None, manager)),
+            deleted: true,
+        });
+        let sent = waves.iter().flat_map(Wave::keys).filter_map(|key| sent(&key));
+        deleted.chain(sent.map(|changed| changed.pre_image(after.get(&changed.object.key()), manager))).collect()
     }
 }
 
 impl Changed {
-    /// What a journal has to hold before the object is sent. `after` is what the API server would make of it: that tells
-    /// which fields `manager` is about to own.
-    pub fn pre_image(&self, after: Option<&Value>, manager: &str) -> Entry {
+    /// `after` tells which fields `manager` is about to own.
+    fn pre_image(&self, after: Option<&Value>, manager: &str) -> Entry {
         let before = self.live.as_ref().map(|live| pre_image(live, after, manager));
-        Entry { object: self.object.key(), before }
+        Entry { object: self.object.key(), before, deleted: false }
     }
 
-    /// Whether `kubectl apply` owns fields of the live object, or nobody knows who does, so that they have to be taken over
-    /// before it is sent.
+    /// Whether fields of the live object have to be taken over before it is sent.
     pub fn is_foreign(&self, manager: &str) -> bool {
-        self.live.as_ref().is_some_and(|live| taken_over(live, manager).is_some() || entries(live).is_empty())
+        self.owners_to_set(manager).is_some() || self.of_nobody().is_some()
+    }
+
+    /// Who is to own the fields of the live object before it is sent: `manager` what `kubectl apply` owns, nobody the
+    /// replicas that an autoscaler had. `None` when that is so.
+    pub fn owners_to_set(&self, manager: &str) -> Option<Vec<Value>> {
+        let regained = || self.scaled().filter(|_| self.regains_replicas).map(|scaled| scaled.others);
+        taken_over(self.live.as_ref()?, manager).or_else(regained)
     }
 
     /// What names the live object whose owners are not known, as after a backup was put back. Applied, it makes the API
@@ -115,6 +174,12 @@ impl Changed {
         }
         let strategy = json!({"f:spec": {"f:strategy": {"f:type": {}, "f:rollingUpdate": {}}}});
         Some(body_of(live, &owned.union(FieldSet::parse(&strategy))))
+    }
+
+    /// Who holds the live replicas for an autoscaler, when the manifests set them and have none.
+    pub fn scaled(&self) -> Option<Scaled> {
+        self.object.value["spec"].get("replicas")?;
+        scaled(self.live.as_ref()?)
     }
 
     /// The live replicas, when `manager` owns them and is about to let go of them: the API server would set them to one.
@@ -212,11 +277,12 @@ mod tests {
         let mut after = live(&body("green"), MANAGER);
         after["metadata"]["managedFields"][0]["fieldsV1"]["f:data"]["f:size"] = json!({});
         let key = ObjectKey::of(&before).expect("a key");
-        let changes = Changes::of(&rendered(body("green")), [(key, before)].into(), MANAGER);
+        let changes = Changes::of(&rendered(body("green")), [(key.clone(), before)].into(), MANAGER);
         let waves = rendered(body("green")).waves(&BTreeMap::new()).expect("waves");
-        let changed = changes.in_order(&waves);
-        assert_eq!(changed.len(), 1);
-        let before = changed[0].pre_image(Some(&after), MANAGER).before.expect("it was there");
+        let after = [(key, after)].into();
+        let mut entries = changes.entries(&waves, &after, MANAGER);
+        assert_eq!(entries.len(), 1);
+        let before = entries.remove(0).before.expect("it was there");
         assert_eq!(before.uid, "u");
         let mut expected = body("blue");
         expected["data"]["size"] = json!("large");

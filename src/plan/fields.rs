@@ -341,6 +341,32 @@ pub fn taken_over(object: &Value, manager: &str) -> Option<Vec<Value>> {
     Some(kept)
 }
 
+/// Holds replicas that hdeploy lets go of, until whoever scales takes them.
+pub const HOLDER: &str = "hdeploy-replicas";
+/// Names under which Kubernetes' own autoscaler writes, in k3s too.
+const AUTOSCALERS: [&str; 2] = ["kube-controller-manager", "k3s"];
+
+/// Who holds the replicas of an object in place of its manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaled {
+    /// An autoscaler set them; otherwise they are held for one only.
+    pub by_autoscaler: bool,
+    /// The `managedFields` without these holders. No value changes by it.
+    pub others: Vec<Value>,
+}
+
+/// Who holds the replicas of the live `object`; `None` when no autoscaler does, and nobody for one.
+pub fn scaled(object: &Value) -> Option<Scaled> {
+    let is_autoscaler =
+        |entry: &Value| entry["subresource"] == "scale" && AUTOSCALERS.iter().any(|name| entry["manager"] == *name);
+    let holds = |entry: &&Value| {
+        entry.pointer("/fieldsV1/f:spec/f:replicas").is_some() && (is_autoscaler(entry) || is_applied_by(entry, HOLDER))
+    };
+    let (held, others): (Vec<&Value>, Vec<&Value>) = entries(object).iter().partition(holds);
+    let by_autoscaler = held.iter().any(|entry| is_autoscaler(entry));
+    (!held.is_empty()).then(|| Scaled { by_autoscaler, others: others.into_iter().cloned().collect() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,6 +413,25 @@ mod tests {
         }
         assert!(!FieldSet::default().covers(&json!({"kind": "A", "data": {}})));
         assert!(FieldSet::default().covers(&json!({"kind": "Namespace", "metadata": {"name": "shop"}})));
+    }
+
+    #[test]
+    fn replicas_are_scaled_by_autoscalers_and_by_nobody_else() {
+        let entry = |manager: &str, operation: &str, subresource: Option<&str>| {
+            json!({"manager": manager, "operation": operation, "subresource": subresource,
+                "fieldsV1": {"f:spec": {"f:replicas": {}}}})
+        };
+        let of = |entries: &[&Value]| scaled(&json!({"metadata": {"managedFields": entries}}));
+        let hand = entry("kubectl", "Update", Some("scale"));
+        let status = json!({"manager": "k3s", "operation": "Update", "subresource": "status", "fieldsV1": {}});
+        assert_eq!(of(&[&hand, &status]), None);
+        let held = json!({"manager": HOLDER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+        let others = vec![hand.clone(), status.clone()];
+        assert_eq!(of(&[&held, &hand, &status]), Some(Scaled { by_autoscaler: false, others: others.clone() }));
+        for name in AUTOSCALERS {
+            let all = [&entry(name, "Update", Some("scale")), &held, &hand, &status];
+            assert_eq!(of(&all), Some(Scaled { by_autoscaler: true, others: others.clone() }));
+        }
     }
 
     #[test]

@@ -17,4 +17,6 @@ pub struct Request {
     pub only: BTreeSet<ServiceName>,
     /// Take over fields that another field manager owns.
     pub force_conflicts: bool,
+    /// Delete what was applied and the manifests hold no longer.
+    pub prune: bool,
 }

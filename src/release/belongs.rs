@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::manifest::{Object, images, is_workload, wave};
+use crate::manifest::{Object, images, is_workload, publish, wave};
 use crate::model::{ObjectKey, ServiceName};
 
 /// What a deploy of some services touches, and what it leaves.
@@ -87,6 +87,8 @@ fn judge(object: &Object, objects: &[Object], pods: &[Pods]) -> Result<(), Strin
     match (users.len(), others.len()) {
         (0, _) => Err("none of their pods uses it".into()),
         (_, 0) => Ok(()),
+        // A copy is never changed: whoever else reads it loses nothing.
+        (all, foreign) if all > foreign && publish::is_copy(&object.value) => Ok(()),
         (all, foreign) if all == foreign => Err(format!("it belongs to {}", others.join(", "))),
         _ => Err(format!("{} uses it too", others.join(", "))),
     }
@@ -123,14 +125,17 @@ fn uses(object: &Object, pods: &Pods, objects: &[Object]) -> bool {
                 && binds(&binding.value, pods)
         }),
         "ServiceAccount" => pods.spec()["serviceAccountName"] == key.name.as_str(),
-        "ConfigMap" => names(pods.spec(), &["configMapRef", "configMapKeyRef", "configMap"], &key.name),
-        "Secret" => {
-            names(pods.spec(), &["secretRef", "secretKeyRef", "secret"], &key.name)
-                || names(pods.spec(), &["imagePullSecrets"], &key.name)
-        }
+        "ConfigMap" => reads(object, pods, &["configMapRef", "configMapKeyRef", "configMap"]),
+        "Secret" => reads(object, pods, &["secretRef", "secretKeyRef", "secret", "imagePullSecrets"]),
         "PersistentVolumeClaim" => names(pods.spec(), &["persistentVolumeClaim"], &key.name),
         _ => false,
     }
+}
+
+/// Whether the pods name the object, or what its content is published as.
+fn reads(object: &Object, pods: &Pods, fields: &[&str]) -> bool {
+    names(pods.spec(), fields, object.name())
+        || publish::name_of_copy(object).is_some_and(|copy| names(pods.spec(), fields, &copy))
 }
 
 /// A Service without selector selects nothing.

@@ -35,6 +35,9 @@ pub struct Entry {
     pub object: ObjectKey,
     /// How it was; `None` when it did not exist.
     pub before: Option<Before>,
+    /// The deploy deletes it.
+    #[serde(default)]
+    pub deleted: bool,
 }
 
 /// An object that existed.
@@ -134,6 +137,7 @@ mod tests {
                 before: number
                     .is_multiple_of(2)
                     .then(|| Before { uid: "u".into(), body: json!({"data": {"a": text}}) }),
+                deleted: false,
             }
         };
         Journal { release: "d3708e6".into(), entries: (0..objects).map(entry).collect() }

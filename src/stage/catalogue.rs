@@ -20,7 +20,12 @@ pub struct Release {
     pub tag: Tag,
     /// Revision of the configuration's repository; `None` without git.
     pub revision: Option<Revision>,
+    /// Nobody has named it: nothing is built, and what runs keeps its images.
+    pub is_unnamed: bool,
 }
+
+/// Name of a release without one, for people to read.
+const UNNAMED: &str = "unnamed";
 
 impl Release {
     /// Names the release: as asked for, or after the revision of the configuration's repository.
@@ -35,16 +40,18 @@ impl Release {
                 .short
                 .parse()
                 .map_err(|invalid: Invalid| Error::refused("the revision is no tag").because(invalid))?,
+            (None, None) if request.skip_build => UNNAMED.parse().expect("a tag"),
             (None, None) => return Err(nameless(config)),
         };
-        Ok(Self { tag, revision })
+        let is_unnamed = request.tag.is_none() && revision.is_none();
+        Ok(Self { tag, revision, is_unnamed })
     }
 }
 
 fn nameless(config: &Config) -> Error {
     let root = config.root.display();
     Error::refused(format!("{root} lies in no git repository, so the release has no name"))
-        .hint("name it with --tag NAME")
+        .hint("name it with --tag NAME, or deploy what runs: hdeploy --skip-build")
 }
 
 /// The images of a product's services, as its registry has them.
@@ -200,6 +207,7 @@ impl<'a> Catalogue<'a> {
                 let (naming, _) = naming_of(service, build, release).await?;
                 vec![naming.own, naming.tag]
             }
+            None if release.is_unnamed => Vec::new(),
             None => vec![release.tag.clone()],
         };
         for tag in tags {

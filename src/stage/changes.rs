@@ -7,8 +7,8 @@ use crate::cluster::{Lease, MANAGER};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Rendered;
 use crate::plan::changes::{Changed, Changes};
-use crate::plan::fields::taken_over;
-use crate::stage::Context;
+use crate::plan::request::Request;
+use crate::stage::{Context, prune, replicas};
 
 const CONCURRENT: usize = 8;
 /// How often somebody may write to an object between our reading and our taking over: controllers do so right after it
@@ -16,12 +16,15 @@ const CONCURRENT: usize = 8;
 const RACES: usize = 30;
 
 /// Lists what is live and compares.
-pub async fn against_live(context: &Context, rendered: &Rendered) -> Result<Changes> {
-    let live = context.cluster.live(&rendered.keys()).await?;
-    Ok(Changes::of(rendered, live, MANAGER))
+pub async fn against_live(context: &Context, request: &Request, rendered: &Rendered) -> Result<Changes> {
+    let keys = rendered.keys();
+    let (live, removals) = tokio::try_join!(context.cluster.live(&keys), prune::removals(context, rendered))?;
+    let changes = Changes::of(rendered, live, MANAGER).with_removals(removals, request.prune);
+    replicas::regain(context, changes).await
 }
 
-/// Takes over what `kubectl apply` owns of the objects that will be sent, and pins the replicas that will be let go of.
+/// Takes over what `kubectl apply` owns of the objects that will be sent, takes back replicas whose autoscaler is gone, and
+/// pins those that will be let go of.
 /// No value changes by it.
 pub async fn take_over(context: &Context, lease: &Lease, changes: &mut Changes) -> Result<()> {
     stream::iter(changes.writes_mut().map(Ok::<_, Error>))
@@ -39,7 +42,7 @@ async fn one(context: &Context, lease: &Lease, changed: &mut Changed) -> Result<
             let written = lease.hold(context.cluster.own(live, &body)).await??;
             noted = written.is_some();
             written
-        } else if let Some(owners) = taken_over(live, MANAGER) {
+        } else if let Some(owners) = changed.owners_to_set(MANAGER) {
             lease.hold(context.cluster.set_owners(live, &owners)).await??
         } else if let Some(body) = changed.rolling_update_to_own(MANAGER) {
             lease.hold(context.cluster.own(live, &body)).await??

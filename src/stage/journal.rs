@@ -1,6 +1,5 @@
 //! Writing down what is about to change, and putting it back when a deploy did not come to its end.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +8,6 @@ use crate::cluster::{ApplyOptions, Lease, MANAGER, Refusal};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::rendered::APPLIED;
 use crate::model::{ObjectKey, Tag};
-use crate::plan::changes::Changed;
 use crate::plan::fields::FieldSet;
 use crate::release::journal::{Before, Entry, Journal};
 use crate::stage::Context;
@@ -49,16 +47,9 @@ pub async fn under_lock(context: &Context, doing: &str, work: impl AsyncFnOnce(&
     outcome
 }
 
-/// Writes down every object that is about to change, as it is now. `after` is what the API server would make of each.
-pub async fn open<'a>(
-    context: &Context,
-    lease: &'a Lease,
-    release: &Tag,
-    changes: &[&Changed],
-    after: &BTreeMap<ObjectKey, Value>,
-) -> Result<Open<'a>> {
-    let entry = |changed: &&Changed| changed.pre_image(after.get(&changed.object.key()), MANAGER);
-    let journal = Journal { release: release.to_string(), entries: changes.iter().map(entry).collect() };
+/// Writes down every object that is about to change, as it is now.
+pub async fn open<'a>(context: &Context, lease: &'a Lease, release: &Tag, entries: Vec<Entry>) -> Result<Open<'a>> {
+    let journal = Journal { release: release.to_string(), entries };
     lease.hold(context.cluster.write_journal(&context.config.namespace, &journal)).await??;
     Ok(Open { lease })
 }
@@ -85,7 +76,7 @@ async fn restore(context: &Context, lease: &Lease, journal: &Journal) -> Result<
     context.wrote.set();
     for entry in &journal.entries {
         if let Some(before) = &entry.before {
-            match lease.hold(put_back(context, &entry.object, before)).await? {
+            match lease.hold(put_back(context, entry, before)).await? {
                 Ok(Some(live)) => restored.push(live),
                 Ok(None) => {}
                 Err(error) => gaps.push(error),
@@ -106,10 +97,21 @@ async fn restore(context: &Context, lease: &Lease, journal: &Journal) -> Result<
     .hint("mend the cause, then: hdeploy recover"))
 }
 
-/// Applies what the object was. One that somebody deleted or made anew since is left alone.
-async fn put_back(context: &Context, key: &ObjectKey, before: &Before) -> Result<Option<Value>> {
+/// Applies what the object was. One that somebody else deleted or made anew since is left alone, and so are replicas that
+/// somebody else has set since.
+async fn put_back(context: &Context, entry: &Entry, before: &Before) -> Result<Option<Value>> {
+    let key = &entry.object;
     let mut body = before.body.clone();
     body["metadata"]["uid"] = before.uid.clone().into();
+    let live = context.cluster.get(key).await?;
+    if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut)
+        && live.is_some_and(|live| !sets_replicas(&live))
+    {
+        spec.shift_remove("replicas");
+    }
+    if entry.deleted && is_deleted(context, key, &before.uid).await? {
+        body = before.body.clone();
+    }
     match context.cluster.apply(&body, ApplyOptions { dry_run: false, force: false }).await {
         Ok(applied) => {
             verify(key, &before.body, &applied.value)?;
@@ -122,6 +124,20 @@ async fn put_back(context: &Context, key: &ObjectKey, before: &Before) -> Result
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn sets_replicas(live: &Value) -> bool {
+    FieldSet::applied_by(live, MANAGER).has(&["spec", "replicas"])
+}
+
+/// Whether the deploy came as far as deleting the object; waits until it is gone then.
+async fn is_deleted(context: &Context, key: &ObjectKey, uid: &str) -> Result<bool> {
+    let Some(live) = context.cluster.get(key).await? else { return Ok(true) };
+    if live["metadata"]["uid"] != uid || live["metadata"].get("deletionTimestamp").is_none() {
+        return Ok(false);
+    }
+    context.cluster.wait_gone(key, Some(uid), GONE).await?;
+    Ok(true)
 }
 
 /// Whether the object is not the one any more that was changed.

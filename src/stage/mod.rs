@@ -5,15 +5,20 @@ pub mod apply;
 pub mod build;
 pub mod catalogue;
 pub mod changes;
+pub mod collect;
 pub mod draft;
 pub mod gate;
 pub mod journal;
 pub mod preflight;
+pub mod prune;
+pub mod replicas;
 pub mod settle;
 pub mod survey;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use crate::cluster::MANAGER;
 
 use crate::cluster::Cluster;
 use crate::config::Config;

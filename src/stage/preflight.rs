@@ -25,19 +25,56 @@ use crate::stage::{Context, apply, changes, draft as drafts};
 /// How many requests to the API server are under way at once.
 pub(super) const CONCURRENT: usize = 12;
 
-/// What is decided, and the daemon when something has to be built.
-pub type Ready = (Survey, Option<Docker>);
+/// What is asked about a deploy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Everything: it begins next.
+    Deploy,
+    /// What would be sent. Neither the daemon nor the right to push is asked for.
+    Plan,
+}
+
+/// What was found out.
+pub struct Ready {
+    /// What is decided about every image.
+    pub survey: Survey,
+    /// The daemon, when something has to be built.
+    pub daemon: Option<Docker>,
+    /// What would be sent.
+    pub foreseen: Foreseen,
+}
+
+/// A deploy as far as it is known before anything is built.
+pub struct Foreseen {
+    /// The images; a digest that cannot exist stands for one that is still to be built.
+    pub images: Images,
+    /// The objects with them.
+    pub rendered: Rendered,
+    /// What would change.
+    pub changes: Changes,
+    /// What the API server would make of the objects that are sent, as far as it could be asked.
+    pub after: BTreeMap<ObjectKey, Value>,
+    /// Whether an earlier deploy did not come to its end.
+    pub unfinished: bool,
+}
 
 /// Decides about every image, and proves that rights, daemon and cluster allow the rest and that the API server would
 /// accept the objects. What cannot be asked because something else is missing is left out; the rest is told at once.
 ///
 /// # Errors
 /// One error when there is one finding; otherwise one that lists them all.
-pub async fn check(context: &Context, request: &Request, draft: &Draft, release: Release) -> Result<Ready> {
+pub async fn check(
+    context: &Context,
+    request: &Request,
+    draft: &Draft,
+    release: Release,
+    purpose: Purpose,
+) -> Result<Ready> {
     let needed: Vec<&Service> = draft.references().keys().filter_map(|name| context.config.service(name)).collect();
     let buildable = if survey::builds(request, &release) { with_build(&needed) } else { Vec::new() };
+    let is_deploy = purpose == Purpose::Deploy;
     // It is waited for last, and only when it is needed: a daemon may be long in saying nothing.
-    let daemon = tokio::spawn(daemon(!buildable.is_empty()));
+    let daemon = tokio::spawn(daemon(is_deploy && !buildable.is_empty()));
     let (login, cluster) = tokio::join!(login(context, &needed), context.cluster.check());
     let (has_login, has_cluster) = (login.is_ok(), cluster.is_ok());
     let mut errors = files(&buildable);
@@ -50,9 +87,10 @@ pub async fn check(context: &Context, request: &Request, draft: &Draft, release:
     };
     // Without a survey, everything that can be built may have to be.
     let builds = survey.as_ref().map_or(buildable, |survey| survey.builds(&needed));
-    let rights = push_rights(context, if has_login { &builds } else { &[] });
-    let objects =
-        async { if has_cluster { objects(context, request, draft, survey.as_ref()).await } else { Vec::new() } };
+    let rights = push_rights(context, if has_login && is_deploy { &builds } else { &[] });
+    let objects = async {
+        if has_cluster { Box::pin(objects(context, request, draft, survey.as_ref())).await } else { Err(Vec::new()) }
+    };
     let (rights, objects) = tokio::join!(rights, objects);
     errors.extend(rights.err());
     let daemon = if builds.is_empty() { Ok(None) } else { daemon.await.expect("asking a daemon does not panic") };
@@ -60,9 +98,10 @@ pub async fn check(context: &Context, request: &Request, draft: &Draft, release:
         errors.push(error);
         None
     });
-    errors.extend(objects);
+    let foreseen = objects.map_err(|found| errors.extend(found)).ok();
     Error::all(errors)?;
-    Ok((survey.expect("it is missing only with an error"), daemon))
+    let known = "it is missing only with an error";
+    Ok(Ready { survey: survey.expect(known), daemon, foreseen: foreseen.expect(known) })
 }
 
 fn with_build<'a>(services: &[&'a Service]) -> Vec<&'a Service> {
@@ -98,32 +137,35 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
     Ok(())
 }
 
-/// What speaks against the objects, as far as the cluster can tell.
-async fn objects(context: &Context, request: &Request, draft: &Draft, survey: Option<&Survey>) -> Vec<Error> {
+/// What would be sent, or what speaks against it as far as the cluster can tell.
+async fn objects(
+    context: &Context,
+    request: &Request,
+    draft: &Draft,
+    survey: Option<&Survey>,
+) -> Result<Foreseen, Vec<Error>> {
     let images = provisional(context, draft, survey);
-    let rendered = match drafts::pin(context, draft.clone(), &images).await {
-        Ok(rendered) => rendered,
-        Err(error) => return vec![error],
-    };
-    if let Err(error) = rendered.waves(&context.config.order) {
-        return vec![error];
-    }
-    let namespaces = Namespaces::read(context, &rendered).await;
+    let rendered = drafts::pin(context, draft.clone(), &images).await.map_err(|error| vec![error])?;
+    rendered.waves(&context.config.order).map_err(|error| vec![error])?;
+    let needs = rendered.needs();
+    let (namespaces, rights, compared) = tokio::join!(
+        Namespaces::read(context, &rendered),
+        rights(context, &rendered, &needs),
+        compare(context, request, &rendered)
+    );
     let dying = namespaces.dying();
     if !dying.is_empty() {
-        return dying;
+        return Err(dying);
     }
-    let needs = rendered.needs();
-    let rights = rights(context, &rendered, &needs).await;
     let all_rights = rights.is_ok();
-    let changes = match changes::against_live(context, &rendered).await {
+    let (changes, unfinished) = match compared {
         // What may not be read cannot be compared; the missing right is told.
-        Err(_) if !all_rights => Changes::default(),
-        Ok(changes) => changes,
-        Err(error) => return vec![error],
+        Err(_) if !all_rights => (Changes::default(), false),
+        other => other.map_err(|error| vec![error])?,
     };
-    let (provided, asked, pods) = tokio::join!(
+    let (provided, deletable, asked, pods) = tokio::join!(
         provided(context, needs),
+        deletable(context, &changes),
         ask(context, request, &rendered, &changes),
         Pods::ask(context, &changes)
     );
@@ -131,7 +173,19 @@ async fn objects(context: &Context, request: &Request, draft: &Draft, survey: Op
     let told = |error: &ApplyError| !all_rights && matches!(error.refusal, Refusal::NoRight(_));
     let asked = asked.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(told));
     let accepted = judge(context, &rendered, asked, |object, warnings| namespaces.refuses(&pods, object, warnings));
-    [rights.err(), provided.err(), accepted.err()].into_iter().flatten().collect()
+    match (rights, provided, deletable, accepted) {
+        (Ok(()), Ok(()), Ok(()), Ok(after)) => Ok(Foreseen { images, rendered, changes, after, unfinished }),
+        (rights, provided, deletable, accepted) => {
+            Err([rights.err(), provided.err(), deletable.err(), accepted.err()].into_iter().flatten().collect())
+        }
+    }
+}
+
+async fn compare(context: &Context, request: &Request, rendered: &Rendered) -> Result<(Changes, bool)> {
+    tokio::try_join!(
+        changes::against_live(context, request, rendered),
+        context.cluster.has_journal(&context.config.namespace)
+    )
 }
 
 /// Images as far as they are known; a digest that cannot exist stands for any other.
@@ -149,6 +203,16 @@ fn provisional(context: &Context, draft: &Draft, survey: Option<&Survey>) -> Ima
 async fn rights(context: &Context, rendered: &Rendered, needs: &[Need]) -> Result<()> {
     let read: Vec<ObjectKey> = needs.iter().map(|need| need.key.clone()).collect();
     let missing = context.cluster.missing_rights(&context.config.namespace, &rendered.keys(), &read).await?;
+    all(context, missing)
+}
+
+/// Whether what is to be deleted may be.
+async fn deletable(context: &Context, changes: &Changes) -> Result<()> {
+    let keys: Vec<ObjectKey> = changes.deletions().map(|removal| removal.key.clone()).collect();
+    all(context, context.cluster.missing_rights_to_delete(&context.config.namespace, &keys).await?)
+}
+
+fn all(context: &Context, missing: Vec<String>) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
 use serde_json::Value;
 
 use crate::config::Service;
@@ -10,9 +11,14 @@ use crate::event::{Decision, Event};
 use crate::manifest::rendered::JOB_LABEL;
 use crate::manifest::{Draft, images};
 use crate::model::{ImageRef, ObjectKey, PinnedImage, ServiceName};
+use crate::plan::changes::Changes;
 use crate::plan::intent::{self, Available, Intent};
+use crate::plan::naming::RELEASE_LABEL;
+use crate::plan::report::{self, KnownImage};
 use crate::plan::request::Request;
+use crate::registry::Reference;
 use crate::stage::Context;
+use crate::stage::build::Images;
 use crate::stage::catalogue::{Catalogue, Release};
 
 /// What will be done about every image that the draft needs.
@@ -128,4 +134,20 @@ fn of_service(image: &str, service: &Service) -> Option<PinnedImage> {
     let reference: ImageRef = image.parse().ok()?;
     let ours = reference.path == service.repository.path;
     Some(PinnedImage { repository: service.repository.clone(), digest: reference.digest.filter(|_| ours)? })
+}
+
+/// The images that run now, by service, with the release that they were built for as their labels say it. What cannot be
+/// found out is left out.
+pub async fn running(context: &Context, images: &Images, changes: &Changes) -> BTreeMap<ServiceName, KnownImage> {
+    let live = images.iter().filter_map(|(service, image)| Some((service, report::live_image(changes, image)?)));
+    let known = live.map(|(service, image)| async move {
+        let reference = Reference::Digest(image.digest.clone());
+        // What stays needs no name.
+        let stays = images.get(service) == Some(&image);
+        let found =
+            if stays { None } else { context.registry.resolve(&image.repository, &reference).await.ok().flatten() };
+        let tag = found.and_then(|found| found.labels.get(RELEASE_LABEL)?.parse().ok());
+        (service.clone(), KnownImage { tag, image: Some(image.to_string()) })
+    });
+    join_all(known).await.into_iter().collect()
 }

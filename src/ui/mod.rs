@@ -10,17 +10,21 @@ mod failure;
 mod lines;
 mod objects;
 mod output;
+mod plan;
 mod screen;
 mod summary;
 mod terminal;
 mod text;
 
 use std::env;
+use std::io::{self, Write as _};
 
+use crate::error::{Error, Result};
 use crate::event::Messages;
 
 pub use failure::{panic_hook, report_error, report_next};
 pub use objects::{Format, print_objects};
+pub use plan::print_plan;
 pub use text::duration;
 
 /// How a run is shown.
@@ -52,6 +56,20 @@ pub async fn run(messages: Messages, view: View) {
     });
     // A display that panicked has said so through the panic hook; the deploy's outcome is another matter.
     let _ = display.await;
+}
+
+/// Prints `text` on standard output.
+///
+/// # Errors
+/// When that takes no more, for example on a full disk. A reader that is gone is none.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(format!("{}\n", text.trim_end()).as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::refused("standard output did not take everything").because(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What decides between the views.

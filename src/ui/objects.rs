@@ -1,9 +1,7 @@
 //! Objects on standard output, for people and for programs.
 
-use std::io::{self, Write as _};
-
-use super::output;
-use crate::error::{Error, Result};
+use super::{output, print};
+use crate::error::Result;
 use crate::manifest::{Object, write};
 use crate::redact::Redactor;
 
@@ -22,14 +20,7 @@ pub enum Format {
 /// When standard output takes no more, for example on a full disk. A reader that is gone is none.
 pub fn print_objects(objects: &[Object], format: Format, redactor: Option<&Redactor>) -> Result<()> {
     let shown = redactor.map_or_else(|| objects.to_vec(), |redactor| masked(objects, redactor));
-    let text = format!("{}\n", text(&shown, format).trim_end());
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(Error::refused("standard output did not take all objects").because(error));
-        }
-        _ => {}
-    }
+    print(&text(&shown, format))?;
     if shown != objects {
         output::stderr().line("values are masked; --show-secrets shows them");
     }

@@ -144,6 +144,7 @@ fn became(outcome: Applied) -> &'static str {
         Applied::Created => "created",
         Applied::Configured => "changed",
         Applied::Unchanged => "unchanged",
+        Applied::Deleted => "deleted",
     }
 }
 

@@ -25,6 +25,12 @@ fn uids(project: &Project, service: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// A patch that has pods read the ConfigMap itself.
+const IN_PLACE: &str = "patches:
+  - target: {kind: ConfigMap, name: settings}
+    merge: {metadata: {annotations: {hdeploy.dev/in-place: \"true\"}}}
+settle:";
+
 #[test]
 fn from_sources_to_pods_by_digest_and_then_only_what_changed() {
     let project = Project::new("walk");
@@ -63,7 +69,9 @@ fn from_sources_to_pods_by_digest_and_then_only_what_changed() {
     assert_eq!(before.1, uids(&project, "site"));
     assert!(!live_text(&project).contains(":latest"));
 
-    // The configuration changes: it is said who has not read it yet.
+    // Configuration that is read in place changes: it is said who has not read it yet.
+    project.edit("product/deploy-k3s/config.yaml", "settle:", IN_PLACE);
+    project.hdeploy(&["all"]).exits(0);
     project.edit("product/deploy-k3s/config.yaml", "COLOUR: blue", "COLOUR: green");
     project.hdeploy(&["all"]).exits(0).says("pods of api, site keep the old values until they restart");
 }

@@ -1,52 +1,23 @@
 //! One deploy at a time, and what a killed one leaves behind.
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
 use crate::support::Project;
 
 /// A pod that needs a while until it is ready.
 const SLOW: &str = "readinessProbe:\n            initialDelaySeconds: 15";
 
-/// A deploy in the background.
-fn start(project: &Project) -> std::process::Child {
-    Command::new(env!("CARGO_BIN_EXE_hdeploy"))
-        .arg("all")
-        .current_dir(project.path("product"))
-        .env("SHOP_PASSWORD", &project.sandbox().password)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts")
-}
-
-/// Waits until the API server holds `wanted` under the arguments of a kubectl get.
-fn until(project: &Project, arguments: &[&str], wanted: impl Fn(&str) -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
-    loop {
-        let found = project.kubectl(&[&["get", "--ignore-not-found"], arguments].concat());
-        if wanted(&found) {
-            return;
-        }
-        assert!(Instant::now() < end, "{arguments:?}: {found}");
-    }
-}
-
 #[test]
 fn a_second_deploy_is_told_who_holds_the_lock_and_a_killed_one_holds_none() {
     let project = Project::new("lock");
     project.edit("product/deploy-k3s/manifests/api.yaml", "readinessProbe:", SLOW);
-    let mut first = start(&project);
-    until(&project, &["deployment", "api"], |found| !found.is_empty());
+    let mut first = project.start(&["all"]);
+    project.until(&["deployment", "api"], |found| !found.is_empty());
     let written = project.sandbox().writes(&project.name).len();
     let second = project.hdeploy(&["all"]).exits(5);
     second.says("another deploy to the namespace").says(&format!("process {}", first.id())).says("release ");
     assert!(project.sandbox().writes(&project.name).len() <= written + 1, "the first one renews at most");
 
     // Killed, it holds the lock no longer, and what it changed is put back before anything else.
-    first.kill().expect("it ran");
-    first.wait().expect("it ended");
+    first.kill();
     project.edit("product/deploy-k3s/manifests/api.yaml", "            initialDelaySeconds: 15\n", "");
     project.hdeploy(&["all"]).exits(0).says("was not finished").says("settled with 1 replica");
     assert_eq!(project.served("api"), "api one\n");
@@ -72,12 +43,11 @@ fn a_killed_deploy_is_undone_by_the_next_one() {
     project.edit("product/deploy-k3s/config.yaml", "COLOUR: blue", "COLOUR: green");
     let more = "apiVersion: v1\nkind: Service\nmetadata: {name: more}\nspec: {ports: [{port: 80}]}\n";
     project.write("product/deploy-k3s/manifests/more.yaml", more);
-    let mut killed = start(&project);
-    until(&project, &["deployment", "api", "-o", "jsonpath={.spec.template.spec.containers[0].env}"], |found| {
+    let mut killed = project.start(&["all"]);
+    project.until(&["deployment", "api", "-o", "jsonpath={.spec.template.spec.containers[0].env}"], |found| {
         !found.is_empty()
     });
-    killed.kill().expect("it ran");
-    killed.wait().expect("it ended");
+    killed.kill();
     assert_eq!(spec("configmap", "settings", ".data.COLOUR"), "green");
 
     // Without that release, everything is as it was, in the order in which it was written.

@@ -38,8 +38,8 @@ fn what_is_rendered_is_what_was_sent() {
     kubectl_diff(&project, &rendered.stdout).exits(0);
     assert_eq!(project.sandbox().writes(&project.name).len(), before);
 
-    let edited = rendered.stdout.replace("COLOUR: blue", "COLOUR: green");
-    kubectl_diff(&project, &edited).exits(1).says("green");
+    let edited = rendered.stdout.replace("maxReplicas: 2", "maxReplicas: 3");
+    kubectl_diff(&project, &edited).exits(1).says("maxReplicas: 3");
 }
 
 #[test]

@@ -32,9 +32,12 @@ impl Tidewatch {
     }
 
     fn deploy(&self, tag: &str) -> Outcome {
+        self.run(&["all", "--tag", &format!("{}-{tag}", self.project.name)])
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
         let environment: Vec<(&str, &str)> = self.environment.iter().map(|(name, value)| (*name, &**value)).collect();
-        let tag = format!("{}-{tag}", self.project.name);
-        self.project.hdeploy_with(&["--config", "deploy.yaml", "all", "--tag", &tag], &environment)
+        self.project.hdeploy_with(&[&["--config", "deploy.yaml"], arguments].concat(), &environment)
     }
 
     /// What a pod of the StatefulSet serves.
@@ -78,6 +81,9 @@ fn a_product_of_another_shape_deploys_with_nothing_but_its_configuration_and_man
     // Nothing changed: nothing is built, nothing restarts.
     tides.deploy("ebb").exits(0).says("no objects changed").never_says("build started");
     assert_eq!(tides.gauge(0, "starts").trim(), starts.to_string());
+
+    // Without a name for the release, what runs keeps its images and the manifests are applied.
+    tides.run(&["--skip-build"]).exits(0).says("the live pods run it").says("no objects changed");
 
     // One service changed: its pods are replaced one after another, on their volumes, and the deploy waits for both.
     tides.project.write("gauge/level", "high water\n");

@@ -24,7 +24,7 @@ compile_flags() {
 
 compile_all() {
   local name
-  for name in kubernetes gitea coredns pause; do
+  for name in kubernetes gitea coredns metrics-server pause; do
     compile "$name"
   done
 }

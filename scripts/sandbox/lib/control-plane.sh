@@ -25,6 +25,10 @@ Y
     --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range="$SERVICE_CIDR" --authorization-mode=Node,RBAC \
     --allow-privileged --endpoint-reconciler-type="$reconciler" --kubelet-client-certificate="$D/pki/admin.crt" \
     --kubelet-client-key="$D/pki/admin.key" --kubelet-preferred-address-types=InternalIP \
+    --enable-aggregator-routing --proxy-client-cert-file="$D/pki/front-proxy.crt" --proxy-client-key-file="$D/pki/front-proxy.key" \
+    --requestheader-client-ca-file="$D/pki/front-proxy-ca.crt" --requestheader-allowed-names=sandbox:front-proxy \
+    --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group \
+    --requestheader-extra-headers-prefix=X-Remote-Extra- \
     --audit-policy-file="$D/audit.yaml" --audit-log-path="$D/log/audit.jsonl" --audit-log-maxbackup=1
 }
 ready_apiserver() { kubectl get --raw /readyz; }
@@ -36,6 +40,8 @@ start_controller_manager() {
   run controller-manager "$(program kubernetes)" kube-controller-manager --kubeconfig="$D/pki/controller-manager.kubeconfig" \
     --service-account-private-key-file="$D/pki/accounts.key" --root-ca-file="$D/pki/ca.crt" --use-service-account-credentials --leader-elect=false \
     --cluster-cidr="$POD_CIDR" --node-cidr-mask-size=22 --allocate-node-cidrs --controllers="$controllers" \
+    --horizontal-pod-autoscaler-sync-period=2s --horizontal-pod-autoscaler-initial-readiness-delay=5s \
+    --horizontal-pod-autoscaler-cpu-initialization-period=5s \
     --bind-address=127.0.0.1 --secure-port="$PORT_CONTROLLERS"
 }
 ready_controller_manager() { [[ $(http "https://127.0.0.1:$PORT_CONTROLLERS/healthz") = 200 ]]; }

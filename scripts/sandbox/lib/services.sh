@@ -19,6 +19,17 @@ C
 }
 ready_coredns() { [[ $(http "http://127.0.0.1:$PORT_DNS_READY/ready") = 200 ]]; }
 
+# What autoscalers and `kubectl top` read, by way of the API server: what pods use, asked of the kubelet every 10 s, the least that it
+# takes. A pod's first values are there 10 to 20 s after it began.
+start_metrics_server() {
+  local config=$D/pki/metrics-server.kubeconfig
+  run metrics-server "$(program metrics-server)" --kubeconfig="$config" --authentication-kubeconfig="$config" --authorization-kubeconfig="$config" \
+    --bind-address="$NODE_IP" --secure-port="$PORT_METRICS_SERVER" --tls-cert-file="$D/pki/metrics-server.crt" \
+    --tls-private-key-file="$D/pki/metrics-server.key" --kubelet-certificate-authority="$D/pki/ca.crt" \
+    --kubelet-preferred-address-types=InternalIP --kubelet-use-node-status-port --kubelet-request-timeout=5s --metric-resolution=10s
+}
+ready_metrics_server() { kubectl get --raw /apis/metrics.k8s.io/v1beta1/nodes; }
+
 start_victoria_metrics() {
   run victoria-metrics victoria-metrics -httpListenAddr="127.0.0.1:$PORT_METRICS" -storageDataPath="$D/metrics" -retentionPeriod=1 \
     -search.latencyOffset=0s -loggerLevel=WARN
@@ -41,7 +52,8 @@ cluster_objects() {
   local file
   for file; do
     echo ---
-    sed "s/@NODE_IP@/$NODE_IP/; s/@PORT_DNS@/$PORT_DNS/; s/@DNS_SERVICE_IP@/$DNS_SERVICE_IP/" "$HERE/manifests/$file.yaml"
+    sed "s/@NODE_IP@/$NODE_IP/; s/@PORT_DNS@/$PORT_DNS/; s/@DNS_SERVICE_IP@/$DNS_SERVICE_IP/; s/@PORT_METRICS_SERVER@/$PORT_METRICS_SERVER/
+      s|@CA@|$(base64 -w0 "$D/pki/ca.crt")|" "$HERE/manifests/$file.yaml"
   done | kubectl apply --server-side --force-conflicts --field-manager=sandbox -f - > /dev/null
 }
 

@@ -132,8 +132,29 @@ fn the_configmap_of_the_configuration_is_an_object_like_any_other() {
 }
 
 #[test]
+fn patches_and_orders_that_name_nothing_are_told_at_once() {
+    let mut config = config();
+    let target = PatchTarget { api_version: None, kind: "Deployment".into(), name: "apy".into(), namespace: None };
+    let operation = PatchOperation::Merge(json!({}));
+    config.patches = vec![Patch { target, operation, origin: "config.yaml:4".into() }];
+    config.order = [("api".to_owned(), vec!["apx".to_owned()])].into();
+    let error = Draft::new(&config, vec![deployment("shop/api")]).expect_err("names of nothing");
+    assert_eq!(error.details.len(), 2, "{error:?}");
+    assert!(error.details[0].contains("no manifest holds Deployment apy"), "{error:?}");
+    assert!(error.details[1].contains("names apx"), "{error:?}");
+}
+
+#[test]
+fn a_service_whose_image_nothing_uses_is_told() {
+    let draft = Draft::new(&config(), vec![deployment("example.test/other:1")]).expect("a draft");
+    let warnings: Vec<String> = draft.warnings().iter().map(|w| format!("{}: {}", w.subject, w.message)).collect();
+    assert_eq!(warnings, ["api: no manifest uses the image shop/api"]);
+}
+
+#[test]
 fn any_input_is_read_or_refused() {
     let mut samples = fuzz::files(&["deploy-k3s/manifests", "tests/fixtures", "scripts/sandbox/manifests"], &[".yaml"]);
+    samples.extend(fuzz::files(&["tests/fixtures/nasty"], &[".json"]));
     samples.extend(fuzz::yaml_bombs().into_iter().map(String::into_bytes));
     let recorded: BTreeMap<String, Value> =
         serde_json::from_str(include_str!("../../../tests/fixtures/yaml/as-kubectl-reads.json")).expect("recordings");

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -236,12 +237,35 @@ impl Project {
 
     /// The same with further environment variables.
     pub fn hdeploy_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+        Outcome::of(self.command(arguments).envs(environment.iter().copied()))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let product = self.path("product");
         let here = if product.exists() { product } else { self.folder.path().to_owned() };
         let mut command = Command::new(env!("CARGO_BIN_EXE_hdeploy"));
         command.args(arguments).current_dir(here).stdin(Stdio::null());
-        command.env("SHOP_PASSWORD", &self.sandbox.password).envs(environment.iter().copied());
-        Outcome::of(&mut command)
+        command.env("SHOP_PASSWORD", &self.sandbox.password);
+        command
+    }
+
+    /// Starts the program in the background. It is killed at the end of the test at the latest.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command(arguments);
+        Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"))
+    }
+
+    /// Waits until `kubectl get` with `arguments` prints what is `wanted`, and returns that.
+    #[track_caller]
+    pub fn until(&self, arguments: &[&str], wanted: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + Duration::from_mins(1);
+        loop {
+            let found = self.kubectl(&[&["get", "--ignore-not-found"], arguments].concat());
+            if wanted(&found) {
+                return found;
+            }
+            assert!(Instant::now() < end, "{arguments:?}: {found}");
+        }
     }
 
     /// kubectl in the project's namespace.
@@ -260,6 +284,28 @@ impl Project {
     /// Where the real parts are.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
+    }
+}
+
+/// The program in the background.
+pub struct Running(Child);
+
+impl Running {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Kills it, as SIGKILL does.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        self.0.wait().expect("it ended");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
