@@ -63,6 +63,13 @@ impl Cluster {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// What `client` leads to.
+    #[cfg(test)]
+    pub(super) fn of(client: Client) -> Self {
+        let (client, kinds) = (RwLock::new(client), RwLock::new(None));
+        Self { inner: Arc::new(Inner { context: None, server: "there".into(), has_certificate: false, client, kinds }) }
+    }
+
     /// The kubeconfig context in use; `None` inside a pod.
     pub fn context(&self) -> Option<&str> {
         self.inner.context.as_deref()
@@ -260,10 +267,7 @@ mod tests {
             }
         });
         let config = ClientConfig::new(format!("http://{address}").parse().expect("an address"));
-        let client = RwLock::new(client(config).expect("a client"));
-        let inner =
-            Inner { context: None, server: "there".into(), has_certificate: false, client, kinds: RwLock::new(None) };
-        let error = Cluster { inner: Arc::new(inner) }.check().await.expect_err("too much");
+        let error = Cluster::of(client(config).expect("a client")).check().await.expect_err("too much");
         assert_eq!(error.causes(), ["the answer is larger than 64 MiB"]);
     }
 

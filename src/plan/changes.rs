@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::fields::{FieldSet, Scaled, scaled, taken_over};
+use super::fields::{FieldSet, Scaled, entries, scaled, taken_over};
 use crate::manifest::rendered::APPLIED;
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
@@ -144,7 +144,7 @@ impl Changed {
 
     /// Whether fields of the live object have to be taken over before it is sent.
     pub fn is_foreign(&self, manager: &str) -> bool {
-        self.owners_to_set(manager).is_some()
+        self.owners_to_set(manager).is_some() || self.of_nobody().is_some()
     }
 
     /// Who is to own the fields of the live object before it is sent: `manager` what `kubectl apply` owns, nobody the
@@ -152,6 +152,28 @@ impl Changed {
     pub fn owners_to_set(&self, manager: &str) -> Option<Vec<Value>> {
         let regained = || self.scaled().filter(|_| self.regains_replicas).map(|scaled| scaled.others);
         taken_over(self.live.as_ref()?, manager).or_else(regained)
+    }
+
+    /// What names the live object whose owners are not known, as after a backup was put back. Applied, it makes the API
+    /// server note that everything was there before the first apply.
+    pub fn of_nobody(&self) -> Option<Value> {
+        let live = self.live.as_ref().filter(|live| entries(live).is_empty())?;
+        Some(body_of(live, &FieldSet::default()))
+    }
+
+    /// The live object as `manager` has to apply it before it may ask for Recreate: what it owns already, and with it the
+    /// rolling update that the API server filled in for an applier who left it out. Nobody could let go of that otherwise,
+    /// and a Recreate beside it is refused.
+    pub fn rolling_update_to_own(&self, manager: &str) -> Option<Value> {
+        let live = self.live.as_ref().filter(|_| self.object.kind() == "Deployment")?;
+        let recreate = self.object.value["spec"]["strategy"]["type"] == "Recreate";
+        let rolling = live["spec"]["strategy"]["rollingUpdate"].as_object().filter(|_| recreate)?;
+        let owned = FieldSet::applied_by(live, manager);
+        if rolling.keys().all(|name| owned.has(&["spec", "strategy", "rollingUpdate", name])) {
+            return None;
+        }
+        let strategy = json!({"f:spec": {"f:strategy": {"f:type": {}, "f:rollingUpdate": {}}}});
+        Some(body_of(live, &owned.union(FieldSet::parse(&strategy))))
     }
 
     /// Who holds the live replicas for an autoscaler, when the manifests set them and have none.
@@ -186,23 +208,27 @@ fn is_complete(job: &Value) -> bool {
 fn pre_image(live: &Value, after: Option<&Value>, manager: &str) -> Before {
     let owned = FieldSet::applied_by(live, manager);
     let will = after.map(|after| FieldSet::applied_by(after, manager)).unwrap_or_default();
-    let mut body = owned.union(will).cut(live);
-    body["apiVersion"] = live["apiVersion"].clone();
-    body["kind"] = live["kind"].clone();
-    body["metadata"]["name"] = live["metadata"]["name"].clone();
-    if let Some(namespace) = live["metadata"].get("namespace") {
-        body["metadata"]["namespace"] = namespace.clone();
-    }
+    let mut body = body_of(live, &owned.union(will));
     if let Some(annotations) = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
     }
     Before { uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), body }
 }
 
+/// The `fields` of `live`, and what identifies it.
+fn body_of(live: &Value, fields: &FieldSet) -> Value {
+    let mut body = fields.cut(live);
+    body["apiVersion"] = live["apiVersion"].clone();
+    body["kind"] = live["kind"].clone();
+    body["metadata"]["name"] = live["metadata"]["name"].clone();
+    if let Some(namespace) = live["metadata"].get("namespace") {
+        body["metadata"]["namespace"] = namespace.clone();
+    }
+    body
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::manifest::Source;
 

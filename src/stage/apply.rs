@@ -3,12 +3,13 @@
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::cluster::{self, ApplyError, ApplyOptions};
+use crate::cluster::{self, ApplyError, ApplyOptions, MANAGER};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Applied, Event};
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
 use crate::plan::changes::{Action, Changes};
+use crate::plan::fields::left_by_others;
 use crate::plan::request::Request;
 use crate::stage::{Context, journal};
 
@@ -97,6 +98,11 @@ async fn one(context: &Context, request: &Request, rollout: &Rollout<'_>, object
     let answer = answer.map_err(|error| refused(object, error))?;
     context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
     warn(context, object, answer.warnings);
+    let forced = answer.before.iter().filter(|_| options.force);
+    for (who, fields) in forced.flat_map(|before| left_by_others(before, &answer.value, MANAGER)) {
+        let stays = format!("what {who} set beside it stays: {}", fields.join(", "));
+        context.events.warn(object.known_as().to_string(), stays);
+    }
     Ok(AppliedObject { key, value: answer.value, outcome: answer.outcome })
 }
 

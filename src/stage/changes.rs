@@ -34,14 +34,22 @@ pub async fn take_over(context: &Context, lease: &Lease, changes: &mut Changes) 
 
 async fn one(context: &Context, lease: &Lease, changed: &mut Changed) -> Result<()> {
     let key = changed.object.key();
+    // Of some kinds owners may never be noted.
+    let mut noted = false;
     for _ in 0..RACES {
         let Some(live) = &changed.live else { return Ok(()) };
-        let written = match (changed.owners_to_set(MANAGER), changed.replicas_to_pin(MANAGER)) {
-            (Some(owners), _) => lease.hold(context.cluster.set_owners(live, &owners)).await??,
-            (None, Some(replicas)) if !is_pinned(live, replicas) => {
-                lease.hold(context.cluster.pin_replicas(live, replicas)).await??
-            }
-            _ => return Ok(()),
+        let written = if let Some(body) = changed.of_nobody().filter(|_| !noted) {
+            let written = lease.hold(context.cluster.own(live, &body)).await??;
+            noted = written.is_some();
+            written
+        } else if let Some(owners) = changed.owners_to_set(MANAGER) {
+            lease.hold(context.cluster.set_owners(live, &owners)).await??
+        } else if let Some(body) = changed.rolling_update_to_own(MANAGER) {
+            lease.hold(context.cluster.own(live, &body)).await??
+        } else if let Some(replicas) = changed.replicas_to_pin(MANAGER).filter(|replicas| !is_pinned(live, *replicas)) {
+            lease.hold(context.cluster.pin_replicas(live, replicas)).await??
+        } else {
+            return Ok(());
         };
         changed.live = match written {
             Some(live) => Some(live),

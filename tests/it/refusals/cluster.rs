@@ -171,7 +171,7 @@ impl Drop for Held<'_> {
 }
 
 #[test]
-fn a_namespace_that_is_being_deleted() {
+fn a12_a_namespace_that_is_being_deleted() {
     let project = Project::new("dying");
     let _held = Held::new(&project);
     let name = &project.name;

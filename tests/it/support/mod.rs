@@ -4,9 +4,11 @@ mod audit;
 pub mod front;
 mod outcome;
 mod project;
+mod proxy;
 mod sandbox;
 pub mod sim;
 
 pub use outcome::Outcome;
 pub use project::Project;
+pub use proxy::{Fate, Proxy};
 pub use sandbox::{Sandbox, kubectl, pods};
