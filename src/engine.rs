@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::config::Config;
 use crate::error::Result;
 use crate::event::{Applied, Event, Events, Stage, Target};
 use crate::manifest::{Object, Rendered, Wave, WaveKind};
-use crate::model::{Digest, PinnedImage, ServiceName, Tag};
+use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName, Tag};
 use crate::plan::changes::Changes;
 use crate::plan::policies;
 use crate::plan::report::{Facts, Plan};
@@ -38,11 +40,13 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     run.end(Stage::Preflight);
 
     run.begin(Stage::Build);
-    let images = stage::build::images(context, daemon, &survey).await?;
+    // What is applied already was held when it was applied.
+    let held = foreseen.changes.is_empty();
+    let images = stage::build::images(context, daemon, &survey, held).await?;
     run.end(Stage::Build);
 
     run.begin(Stage::Pin);
-    let Foreseen { rendered, changes, unfinished, .. } = if foreseen.images == images {
+    let foreseen = if foreseen.images == images {
         foreseen
     } else {
         let rendered = stage::draft::pin(context, draft, &images).await?;
@@ -52,10 +56,11 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     run.end(Stage::Pin);
 
     run.begin(Stage::Apply);
-    if changes.is_empty() && !unfinished {
-        judge(context, &changes, &mut run).await?;
+    if foreseen.changes.is_empty() && !foreseen.unfinished {
+        judge(context, &foreseen.changes, &mut run).await?;
     } else {
-        locked(context, request, &survey.release.tag, &rendered, &mut run).await?;
+        let Foreseen { rendered, after, .. } = foreseen;
+        Box::pin(locked(context, request, &survey.release.tag, &rendered, after, &mut run)).await?;
     }
     run.end(Stage::Apply);
 
@@ -118,12 +123,13 @@ async fn judge(context: &Context, changes: &Changes, run: &mut Run<'_>) -> Resul
 }
 
 /// Under the lock: puts back what an earlier deploy left half-done, looks again at what changes, writes down how it was,
-/// and rolls out. The lock is let go whatever comes of it.
+/// and rolls out. `known` is what the API server would make of objects, as far as it was asked before. The lock is let go whatever comes of it.
 async fn locked(
     context: &Context,
     request: &Request,
     release: &Tag,
     rendered: &Rendered,
+    known: BTreeMap<ObjectKey, Value>,
     run: &mut Run<'_>,
 ) -> Result<()> {
     stage::apply::namespace(context, rendered).await?;
@@ -131,7 +137,7 @@ async fn locked(
         stage::journal::unfinished(context, lease).await?;
         let mut changes = stage::changes::against_live(context, request, rendered).await?;
         stage::changes::take_over(context, lease, &mut changes).await?;
-        let after = stage::preflight::dry_run(context, request, rendered, &changes).await?;
+        let after = stage::preflight::dry_run(context, request, rendered, &changes, known).await?;
         let waves = rendered.waves(&context.config.order)?;
         let journal =
             stage::journal::open(context, lease, release, changes.entries(&waves, &after, stage::MANAGER)).await?;

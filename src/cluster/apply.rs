@@ -37,8 +37,6 @@ pub struct ApplyOptions {
 pub struct AppliedObject {
     /// As it is now, defaults included.
     pub value: Value,
-    /// As it was just before; `None` when it did not exist.
-    pub before: Option<Value>,
     /// Whether this changed anything. Status, bookkeeping and ownership of fields do not count.
     pub outcome: Applied,
     /// What the API server warns of, in its own words.
@@ -51,19 +49,35 @@ impl Cluster {
     ///
     /// Connection failures and temporary refusals are repeated for up to a minute.
     pub async fn apply(&self, object: &Value, options: ApplyOptions) -> Result<AppliedObject, ApplyError> {
-        let Some(key) = ObjectKey::of(object) else { return Err(ApplyError::nameless(object)) };
-        let refused = |refusal| ApplyError { object: key.clone(), refusal };
-        let resource = match self.resource(&key).await {
-            Ok(found) => found.ok_or_else(|| refused(Refusal::UnknownKind))?,
-            Err(error) => return Err(refused(Refusal::from_error(&error))),
-        };
-        let failed = |failure| refused(Refusal::of(failure, &key.kind));
-        let before = self.read(&resource, &key).await.map_err(failed)?;
-        alive(before.as_ref()).map_err(refused)?;
+        let (key, resource) = self.place(object).await?;
+        let before = self.read(&resource, &key).await;
+        let before = before.map_err(|failure| refused(&key, Refusal::of(failure, &key.kind)))?;
+        self.apply_over(before.as_ref(), object, options).await
+    }
+
+    /// As [`Cluster::apply`], over an object that was read already: `before` is what was there.
+    pub async fn apply_over(
+        &self,
+        before: Option<&Value>,
+        object: &Value,
+        options: ApplyOptions,
+    ) -> Result<AppliedObject, ApplyError> {
+        let (key, resource) = self.place(object).await?;
+        let failed = |failure| refused(&key, Refusal::of(failure, &key.kind));
+        alive(before).map_err(|refusal| refused(&key, refusal))?;
         let answer = self.patch(&resource, &key, object, options).await.map_err(failed)?;
         let value: Value = answer.json().map_err(failed)?;
-        alive(Some(&value)).map_err(refused)?;
-        Ok(AppliedObject { outcome: outcome(before.as_ref(), &value), value, before, warnings: answer.warnings })
+        alive(Some(&value)).map_err(|refusal| refused(&key, refusal))?;
+        Ok(AppliedObject { outcome: outcome(before, &value), value, warnings: answer.warnings })
+    }
+
+    async fn place(&self, object: &Value) -> Result<(ObjectKey, Resource), ApplyError> {
+        let Some(key) = ObjectKey::of(object) else { return Err(ApplyError::nameless(object)) };
+        match self.resource(&key).await {
+            Ok(Some(resource)) => Ok((key, resource)),
+            Ok(None) => Err(refused(&key, Refusal::UnknownKind)),
+            Err(error) => Err(refused(&key, Refusal::from_error(&error))),
+        }
     }
 
     /// Why the API server would forbid `pod` in its namespace, in its words; nothing is written. `None` when it would
@@ -101,6 +115,10 @@ impl Cluster {
             }
         }
     }
+}
+
+fn refused(key: &ObjectKey, refusal: Refusal) -> ApplyError {
+    ApplyError { object: key.clone(), refusal }
 }
 
 /// The API server accepts applies to objects that are being deleted, and then they vanish all the same.

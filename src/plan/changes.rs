@@ -142,6 +142,14 @@ impl Changed {
         Entry { object: self.object.key(), before, deleted: false }
     }
 
+    /// Whether `answer`, which the API server gave to a dry run, still holds: the same was sent, over the same live object.
+    pub fn is_answered_by(&self, answer: &Value) -> bool {
+        let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+        hash(answer).is_some()
+            && hash(answer) == hash(&self.object.value)
+            && version(answer) == self.live.as_ref().and_then(version)
+    }
+
     /// Whether fields of the live object have to be taken over before it is sent.
     pub fn is_foreign(&self, manager: &str) -> bool {
         self.owners_to_set(manager).is_some() || self.of_nobody().is_some()
@@ -191,9 +199,13 @@ impl Changed {
     }
 }
 
+/// The hash of what was sent, or is to be.
+fn hash(object: &Value) -> Option<&str> {
+    object["metadata"]["annotations"][APPLIED].as_str()
+}
+
 fn action(body: &Value, live: Option<&Value>, manager: &str) -> Action {
     let Some(live) = live else { return Action::Create };
-    let hash = |object: &Value| object["metadata"]["annotations"][APPLIED].as_str().map(str::to_owned);
     let same = hash(body).is_some() && hash(body) == hash(live) && FieldSet::applied_by(live, manager).covers(body);
     // A Job that runs is waited for, and one that has failed is run again.
     if same && (live["kind"] != "Job" || is_complete(live)) { Action::Keep } else { Action::Change }
@@ -267,6 +279,26 @@ mod tests {
         assert_eq!(action_of(&body("blue"), Some(live(&body("green"), MANAGER))), Action::Change);
         // Somebody else has set the field since.
         assert_eq!(action_of(&body("blue"), Some(live(&body("blue"), "kubectl-edit"))), Action::Change);
+    }
+
+    #[test]
+    fn an_answer_holds_for_the_same_body_over_the_same_live_object_only() {
+        let at = |version: Option<&str>, colour: &str| {
+            let mut object = live(&body(colour), MANAGER);
+            if let Some(version) = version {
+                object["metadata"]["resourceVersion"] = json!(version);
+            }
+            object
+        };
+        let changed = |live: Option<Value>| {
+            let live = live.into_iter().filter_map(|live| Some((ObjectKey::of(&live)?, live))).collect();
+            Changes::of(&rendered(body("green")), live, MANAGER).objects().next().expect("one").clone()
+        };
+        assert!(changed(Some(at(Some("1"), "blue"))).is_answered_by(&at(Some("1"), "green")));
+        assert!(!changed(Some(at(Some("2"), "blue"))).is_answered_by(&at(Some("1"), "green")));
+        assert!(!changed(Some(at(Some("1"), "blue"))).is_answered_by(&at(Some("1"), "red")));
+        assert!(changed(None).is_answered_by(&at(None, "green")));
+        assert!(!changed(Some(at(Some("1"), "blue"))).is_answered_by(&at(None, "green")));
     }
 
     #[test]

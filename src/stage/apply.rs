@@ -93,12 +93,12 @@ async fn one(context: &Context, request: &Request, rollout: &Rollout<'_>, object
     }
     let options = ApplyOptions { dry_run: false, force: request.force_conflicts };
     context.wrote.set();
-    let sent = send(context, rollout.rendered, object, changed.live.is_none(), options);
+    let sent = send(context, rollout.rendered, object, changed.live.as_ref(), options);
     let answer = rollout.journal.write(sent).await?;
     let answer = answer.map_err(|error| refused(object, error))?;
     context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
     warn(context, object, answer.warnings);
-    let forced = answer.before.iter().filter(|_| options.force);
+    let forced = changed.live.iter().filter(|_| options.force);
     for (who, fields) in forced.flat_map(|before| left_by_others(before, &answer.value, MANAGER)) {
         let stays = format!("what {who} set beside it stays: {}", fields.join(", "));
         context.events.warn(object.known_as().to_string(), stays);
@@ -120,21 +120,21 @@ pub fn refused(object: &Object, error: ApplyError) -> Error {
     error
 }
 
-/// Sends `object`. A new workload whose replicas an autoscaler sets begins with the least that it allows.
+/// Sends `object` over what is `live` of it. A new workload whose replicas an autoscaler sets begins with the least that it allows.
 pub async fn send(
     context: &Context,
     rendered: &Rendered,
     object: &Object,
-    is_new: bool,
+    live: Option<&Value>,
     options: ApplyOptions,
 ) -> Result<cluster::AppliedObject, ApplyError> {
-    let minimum = rendered.minimum_replicas(&object.key()).filter(|_| is_new);
+    let minimum = rendered.minimum_replicas(&object.key()).filter(|_| live.is_none());
     match minimum {
-        None => context.cluster.apply(&object.value, options).await,
+        None => context.cluster.apply_over(live, &object.value, options).await,
         Some(minimum) => {
             let mut value = object.value.clone();
             value["spec"]["replicas"] = json!(minimum);
-            context.cluster.apply(&value, options).await
+            context.cluster.apply_over(None, &value, options).await
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::config::Service;
@@ -19,17 +20,21 @@ use crate::stage::survey::Survey;
 /// The image of every service, by digest.
 pub type Images = BTreeMap<ServiceName, PinnedImage>;
 
-/// Carries out every intent and proves each image.
+/// Carries out every intent and proves each image. Taken images are held by their digest, unless `held` says that they
+/// were before.
 ///
 /// # Errors
 /// The first failure; the other builds are then cancelled.
-pub async fn images(context: &Context, daemon: Option<Docker>, survey: &Survey) -> Result<Images> {
+pub async fn images(context: &Context, daemon: Option<Docker>, survey: &Survey, held: bool) -> Result<Images> {
     let mut work = JoinSet::new();
     let mut images = Images::new();
+    if !held {
+        let taken = survey.intents.iter().filter_map(|(name, intent)| Some((name, intent.image()?)));
+        join_all(taken.map(|(name, image)| hold(context, name, image))).await;
+    }
     for (name, intent) in &survey.intents {
         match intent {
             Intent::Take(taken) => {
-                hold(context, name, &taken.image).await;
                 pinned(context, name, &taken.image, taken.tag.as_ref());
                 images.insert(name.clone(), taken.image.clone());
             }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join_all;
+
 use crate::config::{Build, Config, Service};
 use crate::docker;
 use crate::error::{Error, Result};
@@ -187,15 +189,16 @@ impl<'a> Catalogue<'a> {
         services: &BTreeSet<ServiceName>,
         release: &Release,
     ) -> Result<BTreeMap<ServiceName, Intent>> {
-        let mut intents = BTreeMap::new();
-        for service in services.iter().map(|name| self.service(name)) {
+        let one = async |name: &ServiceName| {
+            let service = self.service(name);
             let build = service.build.as_ref().expect("only services with a build are asked for");
             let (naming, recipe) = naming_of(service, build, release).await?;
-            let by_tag = self.find(&service.repository, &naming.tag).await?;
-            let by_own = if naming.exact { None } else { self.find(&service.repository, &naming.own).await? };
-            intents.insert(service.name.clone(), intent::build_or_take(&naming, &recipe, by_tag, by_own));
-        }
-        Ok(intents)
+            let by_own =
+                async { if naming.exact { Ok(None) } else { self.find(&service.repository, &naming.own).await } };
+            let (by_tag, by_own) = tokio::try_join!(self.find(&service.repository, &naming.tag), by_own)?;
+            Ok::<_, Error>((name.clone(), intent::build_or_take(&naming, &recipe, by_tag, by_own)))
+        };
+        Ok(try_join_all(services.iter().map(one)).await?.into_iter().collect())
     }
 
     /// The image of the current revision, under whichever tag this revision would get.

@@ -166,7 +166,7 @@ async fn objects(
     let (provided, deletable, asked, pods) = tokio::join!(
         provided(context, needs),
         deletable(context, &changes),
-        ask(context, request, &rendered, &changes),
+        ask(context, request, &rendered, changes.writes()),
         Pods::ask(context, &changes)
     );
     // Which right is missing was told already.
@@ -279,26 +279,37 @@ fn unmet(need: &Need, live: &Look) -> Option<(String, String)> {
 }
 
 /// Asks the API server whether it would accept every object that changes, without writing, and returns what it would
-/// make of each. What lies in a namespace or is of a kind that this run creates cannot be asked yet.
+/// make of each. What is `known` from an earlier asking, for the same object over the same live one, is not asked again.
 pub async fn dry_run(
     context: &Context,
     request: &Request,
     rendered: &Rendered,
     changes: &Changes,
+    mut known: BTreeMap<ObjectKey, Value>,
 ) -> Result<BTreeMap<ObjectKey, Value>> {
-    judge(context, rendered, ask(context, request, rendered, changes).await, |_, _| None)
+    known.retain(|key, answer| changes.get(key).is_some_and(|changed| changed.is_answered_by(answer)));
+    let open = changes.writes().filter(|changed| !known.contains_key(&changed.object.key()));
+    let asked = ask(context, request, rendered, open).await;
+    known.extend(judge(context, rendered, asked, |_, _| None)?);
+    Ok(known)
 }
 
 type Asked<'a> = (&'a Changed, Result<AppliedObject, ApplyError>);
 
-async fn ask<'a>(context: &Context, request: &Request, rendered: &Rendered, changes: &'a Changes) -> Vec<Asked<'a>> {
+/// What lies in a namespace or is of a kind that this run creates cannot be asked yet.
+async fn ask<'a>(
+    context: &Context,
+    request: &Request,
+    rendered: &Rendered,
+    changes: impl Iterator<Item = &'a Changed>,
+) -> Vec<Asked<'a>> {
     let one = |changed: &'a Changed| async move {
         // What `kubectl apply` owns is taken over before anything is sent; until then it stands in the way.
         let force = request.force_conflicts || changed.is_foreign(MANAGER);
         let options = ApplyOptions { dry_run: true, force };
-        (changed, apply::send(context, rendered, &changed.object, changed.live.is_none(), options).await)
+        (changed, apply::send(context, rendered, &changed.object, changed.live.as_ref(), options).await)
     };
-    stream::iter(changes.writes()).map(one).buffered(CONCURRENT).collect().await
+    stream::iter(changes).map(one).buffered(CONCURRENT).collect().await
 }
 
 /// Every refusal as one error. `also` says what else speaks against an object that was accepted with these warnings.

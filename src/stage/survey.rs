@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
 
 use crate::config::Service;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Decision, Event};
 use crate::manifest::rendered::JOB_LABEL;
 use crate::manifest::{Draft, images};
@@ -87,21 +87,21 @@ async fn available(
 ) -> Result<BTreeMap<ServiceName, Available>> {
     let catalogue = Catalogue::new(&context.config, &context.registry);
     let references = draft.references();
-    let mut available = BTreeMap::new();
-    for name in services {
+    let one = async |name: &ServiceName| {
         let service = catalogue.service(name);
-        let live = live_images(context, service, &references[name]).await?;
+        let (live, current) =
+            tokio::try_join!(live_images(context, service, &references[name]), catalogue.current(service, release))?;
         let have = Available {
-            current: catalogue.current(service, release).await?,
+            current,
             live_image: match live.len() {
                 1 => live.first().cloned(),
                 _ => None,
             },
             live: live.iter().map(ToString::to_string).collect(),
         };
-        available.insert(name.clone(), have);
-    }
-    Ok(available)
+        Ok::<_, Error>((name.clone(), have))
+    };
+    Ok(try_join_all(services.iter().map(one)).await?.into_iter().collect())
 }
 
 /// The images by digest that the live workloads of a service run.

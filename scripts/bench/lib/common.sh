@@ -1,0 +1,81 @@
+# Where things are, how commands are timed, and what becomes of the times.
+# shellcheck shell=bash disable=SC2034
+
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/hdeploy-bench
+# Namespaces of this benchmark, and images of its product.
+NAME=hdeploy-bench
+
+say() { printf '%s\n' "bench: $*" >&2; }
+
+fail() {
+  say "$*"
+  exit 1
+}
+
+# Everything that the groups need: a sandbox, the programs, an empty folder, nobody else at work.
+begin() {
+  mkdir -p "$CACHE"
+  exec 7> "$CACHE/lock"
+  flock -n 7 || fail "another one is running"
+  "$ROOT/scripts/sandbox/sandbox" up 7>&-
+  eval "$("$ROOT/scripts/sandbox/sandbox" env)"
+  [[ -x /usr/bin/time ]] || apt-get install -y -q time > /dev/null
+  say "hdeploy, release build"
+  cargo build --release --quiet
+  HDEPLOY=$ROOT/target/release/hdeploy
+  compile_all
+  WORK=$(mktemp -d)
+  mkdir "$WORK/samples" "$WORK/out"
+  trap clean EXIT
+  kubectl config view --raw --minify -o json > "$WORK/kubeconfig.json"
+  delete_namespaces
+}
+
+clean() {
+  local status=$?
+  delete_namespaces || true
+  rm -rf "$WORK"
+  exit "$status"
+}
+
+# Every namespace of this benchmark, waited for until it is gone.
+delete_namespaces() {
+  local names
+  names=$(kubectl get namespaces -o name | grep "^namespace/$NAME-" || true)
+  # shellcheck disable=SC2086 # one word for each
+  [[ -z $names ]] || kubectl delete --wait --timeout=300s $names > /dev/null
+  kubectl delete --ignore-not-found -n kube-system helmchartconfigs.helm.cattle.io "$NAME-hdeploy" "$NAME-script" "$NAME-kapp" > /dev/null
+}
+
+# timed NAME COMMAND...: runs it, and notes its seconds and the most kilobytes that it had in memory.
+timed() {
+  local name=$1 begun ended
+  shift
+  begun=$EPOCHREALTIME
+  /usr/bin/time -f %M -o "$WORK/memory" "$@" > "$WORK/out/$name" 2>&1 < /dev/null || {
+    tail -n 20 "$WORK/out/$name" >&2
+    fail "$name failed: $*"
+  }
+  ended=$EPOCHREALTIME
+  awk -v begun="$begun" -v ended="$ended" '{ printf "%.4f %d\n", ended - begun, $1 }' "$WORK/memory" >> "$WORK/samples/$name"
+}
+
+# rotated ROUND NAME...: the names, another one first in every round.
+rotated() {
+  local round=$1 shift_by
+  shift
+  shift_by=$(((round - 1) % $#))
+  printf '%s\n' "${@:shift_by+1}" "${@:1:shift_by}"
+}
+
+# The API server's audit log, from now on.
+audit_from() { AUDIT_LINES=$(stat -c '%i %s' "$SANDBOX_AUDIT_LOG"); }
+
+# audit_since NAMESPACE: requests of hdeploy since then that name the namespace, as "verb URI" lines.
+audit_since() {
+  local inode=${AUDIT_LINES% *} size=${AUDIT_LINES#* }
+  [[ $(stat -c %i "$SANDBOX_AUDIT_LOG") = "$inode" ]] || size=0
+  tail -c "+$((size + 1))" "$SANDBOX_AUDIT_LOG" |
+    jq -r --arg name "$1" 'select((.userAgent // "" | startswith("hdeploy/")) and (.requestURI | contains($name))) |
+      "\(.verb) \(.requestURI)"'
+}
