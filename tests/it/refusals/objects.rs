@@ -143,7 +143,7 @@ fn a16_pods_that_the_namespace_would_refuse_as_the_manifests_change_it() {
 }
 
 #[test]
-fn what_pods_need_and_nobody_provides() {
+fn o8_what_pods_need_and_nobody_provides() {
     let project = Project::new("needs");
     project.kubectl(&["delete", "secret", "pull"]);
     project.kubectl(&["create", "secret", "generic", "keys", "--from-literal=other=made-up"]);
