@@ -15,8 +15,8 @@ use super::request::{Failure, get, told};
 use crate::error::{Error, Result};
 
 const VIEW: &str = "kubectl config view --minify shows what it consists of";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-const CHECK_TIMEOUT: Duration = Duration::from_secs(4);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A Kubernetes cluster. Clones share the connection, the credentials and what was discovered.
@@ -85,7 +85,7 @@ impl Cluster {
         self.inner.has_certificate
     }
 
-    /// Asks the API server for its version, once, and waits at most four seconds.
+    /// Asks the API server for its version, once, and waits at most three seconds.
     ///
     /// # Errors
     /// Not reachable, a certificate that cannot be trusted, or credentials that are refused.

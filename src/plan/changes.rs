@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::difference::content;
 use super::fields::{FieldSet, Scaled, entries, scaled, taken_over};
 use crate::manifest::rendered::APPLIED;
-use crate::manifest::{Object, Rendered, Wave};
+use crate::manifest::{Object, Rendered, Wave, is_never_deleted};
 use crate::model::ObjectKey;
 use crate::release::journal::{Before, Entry};
 
@@ -48,11 +49,9 @@ pub struct Removal {
 impl Removal {
     /// The live object `key`.
     pub fn new(key: ObjectKey, live: Value) -> Self {
-        let is_kept = matches!(
-            (key.group(), key.kind.as_str()),
-            ("", "PersistentVolumeClaim" | "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
-        );
-        Self { key, live, is_kept }
+        // Its claims would go with it.
+        let takes_claims = live["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete";
+        Self { is_kept: is_never_deleted(&key) || takes_claims, key, live }
     }
 
     /// Its uid.
@@ -127,7 +126,7 @@ impl Changes {
         let sent = |key: &ObjectKey| self.get(key).filter(|changed| changed.action != Action::Keep);
         let deleted = self.deletions().map(|removal| Entry {
             object: removal.key.clone(),
-            before: Some(pre_image(&removal.live, None, manager)),
+            before: Some(whole(&removal.live)),
             deleted: true,
         });
         let sent = waves.iter().flat_map(Wave::keys).filter_map(|key| sent(&key));
@@ -207,8 +206,9 @@ fn hash(object: &Value) -> Option<&str> {
 fn action(body: &Value, live: Option<&Value>, manager: &str) -> Action {
     let Some(live) = live else { return Action::Create };
     let same = hash(body).is_some() && hash(body) == hash(live) && FieldSet::applied_by(live, manager).covers(body);
+    let goes = live["metadata"].get("deletionTimestamp").is_some();
     // A Job that runs is waited for, and one that has failed is run again.
-    if same && (live["kind"] != "Job" || is_complete(live)) { Action::Keep } else { Action::Change }
+    if same && !goes && (live["kind"] != "Job" || is_complete(live)) { Action::Keep } else { Action::Change }
 }
 
 fn is_complete(job: &Value) -> bool {
@@ -216,14 +216,25 @@ fn is_complete(job: &Value) -> bool {
     job["status"]["conditions"].as_array().into_iter().flatten().any(complete)
 }
 
+/// All of `live`, to be made anew.
+fn whole(live: &Value) -> Before {
+    let mut body = content(live);
+    without_last_applied(&mut body);
+    Before { uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), body }
+}
+
+fn without_last_applied(body: &mut Value) {
+    if let Some(annotations) = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
 /// The fields of `live` that `manager` owns, or will own in `after`, with their values.
 fn pre_image(live: &Value, after: Option<&Value>, manager: &str) -> Before {
     let owned = FieldSet::applied_by(live, manager);
     let will = after.map(|after| FieldSet::applied_by(after, manager)).unwrap_or_default();
     let mut body = body_of(live, &owned.union(will));
-    if let Some(annotations) = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
+    without_last_applied(&mut body);
     Before { uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), body }
 }
 

@@ -19,6 +19,8 @@ const RACES: usize = 30;
 pub async fn against_live(context: &Context, request: &Request, rendered: &Rendered) -> Result<Changes> {
     let keys = rendered.keys();
     let (live, removals) = tokio::try_join!(context.cluster.live(&keys), prune::removals(context, rendered))?;
+    // Values that are about to be replaced are secrets still.
+    live.values().for_each(|live| context.events.keep_secret(live));
     let changes = Changes::of(rendered, live, MANAGER).with_removals(removals, request.prune);
     replicas::regain(context, changes).await
 }
