@@ -11,6 +11,7 @@ use crate::event::{Applied, Event, Events, Stage, Target};
 use crate::manifest::{Object, Rendered, Wave, WaveKind};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName, Tag};
 use crate::plan::changes::Changes;
+use crate::plan::policies;
 use crate::plan::report::{Facts, Plan};
 use crate::plan::request::Request;
 use crate::stage::apply::{AppliedObject, Rollout};
@@ -33,8 +34,17 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     let draft = stage::draft::read(&context.config, &context.events, request)?;
     let release = Release::name(&context.config, request).await?;
     context.events.send(Event::RunStarted { target: target(context), release: release.tag.to_string() });
-    let Ready { survey, daemon, foreseen } =
-        stage::preflight::check(context, request, &draft, release, Purpose::Deploy).await?;
+    let mut ready = stage::preflight::check(context, request, &draft, release.clone(), Purpose::Deploy).await?;
+    if ready.foreseen.unfinished {
+        // What runs is half of a release: nothing is decided from it.
+        let doing = format!("release {}", release.tag);
+        stage::journal::under_lock(context, &doing, async |lease| {
+            stage::journal::unfinished(context, lease).await.map(drop)
+        })
+        .await?;
+        ready = stage::preflight::check(context, request, &draft, release, Purpose::Deploy).await?;
+    }
+    let Ready { survey, daemon, foreseen } = ready;
     stage::prune::tell(context, &foreseen.changes);
     run.end(Stage::Preflight);
 
@@ -59,7 +69,7 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
         judge(context, &foreseen.changes, &mut run).await?;
     } else {
         let Foreseen { rendered, after, .. } = foreseen;
-        locked(context, request, &survey.release.tag, &rendered, after, &mut run).await?;
+        Box::pin(locked(context, request, &survey.release.tag, &rendered, after, &mut run)).await?;
     }
     run.end(Stage::Apply);
 
@@ -135,17 +145,18 @@ async fn locked(
     stage::journal::under_lock(context, &format!("release {release}"), async |lease| {
         stage::journal::unfinished(context, lease).await?;
         let mut changes = stage::changes::against_live(context, request, rendered).await?;
+        stage::prune::tell(context, &changes);
         stage::changes::take_over(context, lease, &mut changes).await?;
         let after = stage::preflight::dry_run(context, request, rendered, &changes, known).await?;
         let waves = rendered.waves(&context.config.order)?;
         let journal =
             stage::journal::open(context, lease, release, changes.entries(&waves, &after, stage::MANAGER)).await?;
-        stage::prune::note_applied(context, lease, rendered).await?;
         let rollout = Rollout { rendered, changes: &changes, journal };
+        let waves = policies::narrowed_last(waves, &changes);
         let outcome = roll_out(context, request, &rollout, &waves, run).await;
         // What stands stands: without this the next deploy would put it back.
         let closed = rollout.journal.close(context).await;
-        outcome.and(closed)?;
+        stage::journal::told(outcome, closed)?;
         stage::collect::unused_copies(context, lease, rendered).await;
         stage::prune::note_gone(context, lease, rendered).await
     })
@@ -194,6 +205,7 @@ async fn roll_out(
     run: &mut Run<'_>,
 ) -> Result<()> {
     let mut watches = Watches::new(context);
+    stage::prune::note_applied(context, rollout).await?;
     for wave in waves {
         if wave.kind == WaveKind::Gate {
             for job in &wave.objects {
@@ -203,15 +215,20 @@ async fn roll_out(
             continue;
         }
 
+        let charts = stage::chart::changed(context, rollout, wave).await?;
         let applied = stage::apply::wave(context, request, rollout, wave).await?;
         for object in &applied {
-            run.count(object.outcome);
+            // Those are sent once more in the end.
+            if wave.kind != WaveKind::WidenedPolicies {
+                run.count(object.outcome);
+            }
             tell_readers(context, rollout.rendered, object);
         }
         if wave.kind == WaveKind::CustomResourceDefinitions {
             context.cluster.wait_for_kinds(&rollout.rendered.keys(), KINDS_PATIENCE).await?;
         }
         stage::settle::settle(context, &mut watches, applied.iter().map(|object| &object.value)).await?;
+        stage::chart::follow(context, &mut watches, charts).await?;
     }
     let deleted = stage::prune::delete(context, rollout).await?;
     run.changed += deleted;

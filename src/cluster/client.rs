@@ -15,8 +15,8 @@ use super::request::{Failure, get, told};
 use crate::error::{Error, Result};
 
 const VIEW: &str = "kubectl config view --minify shows what it consists of";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-const CHECK_TIMEOUT: Duration = Duration::from_secs(4);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A Kubernetes cluster. Clones share the connection, the credentials and what was discovered.
@@ -63,6 +63,13 @@ impl Cluster {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// What `client` leads to.
+    #[cfg(test)]
+    pub(super) fn of(client: Client) -> Self {
+        let (client, kinds) = (RwLock::new(client), RwLock::new(None));
+        Self { inner: Arc::new(Inner { context: None, server: "there".into(), has_certificate: false, client, kinds }) }
+    }
+
     /// The kubeconfig context in use; `None` inside a pod.
     pub fn context(&self) -> Option<&str> {
         self.inner.context.as_deref()
@@ -78,7 +85,7 @@ impl Cluster {
         self.inner.has_certificate
     }
 
-    /// Asks the API server for its version, once, and waits at most four seconds.
+    /// Asks the API server for its version, once, and waits at most three seconds.
     ///
     /// # Errors
     /// Not reachable, a certificate that cannot be trusted, or credentials that are refused.
@@ -260,10 +267,7 @@ mod tests {
             }
         });
         let config = ClientConfig::new(format!("http://{address}").parse().expect("an address"));
-        let client = RwLock::new(client(config).expect("a client"));
-        let inner =
-            Inner { context: None, server: "there".into(), has_certificate: false, client, kinds: RwLock::new(None) };
-        let error = Cluster { inner: Arc::new(inner) }.check().await.expect_err("too much");
+        let error = Cluster::of(client(config).expect("a client")).check().await.expect_err("too much");
         assert_eq!(error.causes(), ["the answer is larger than 64 MiB"]);
     }
 

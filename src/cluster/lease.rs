@@ -29,7 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// After this long without a renewal nothing is written any more.
 const WRITE: Duration = Duration::from_secs(20);
 /// How often the lock is tried for when others try at the same moment.
-const TRIES: usize = 5;
+const TRIES: u32 = 5;
+/// Longer before each further try.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The lock on a namespace, renewed until it is released or dropped.
 pub struct Lease {
@@ -62,14 +64,15 @@ impl Cluster {
     pub async fn lock(&self, namespace: &str, doing: &str) -> Result<Lease> {
         let folder = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
         let path = format!("{folder}/{NAME}");
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
+            sleep(PAUSE * attempt).await;
             let renewed = Instant::now();
             let Some(live) = self.lease(&path, namespace).await? else {
                 // First without a holder: an answer has to tell the server's time, which the lock is taken with.
                 self.make_lease(&folder, namespace).await?;
                 continue;
             };
-            if self.take(&path, namespace, doing, live).await? {
+            if self.take(&path, namespace, doing, live, attempt + 1 == TRIES).await? {
                 return Ok(Lease::held(self.clone(), path, namespace, renewed));
             }
         }
@@ -100,12 +103,19 @@ impl Cluster {
     }
 
     /// Not taken when somebody else was faster, or when our own try succeeded and its answer was lost.
-    async fn take(&self, path: &str, namespace: &str, doing: &str, live: (Value, Timestamp)) -> Result<bool> {
+    async fn take(
+        &self,
+        path: &str,
+        namespace: &str,
+        doing: &str,
+        live: (Value, Timestamp),
+        is_last: bool,
+    ) -> Result<bool> {
         let (live, now) = live;
         free(&live, now).map_err(|held| locked(namespace, held))?;
         match self.once(put(path, &taken(live, &Holder::this(), doing, now))).await {
             Ok(_) => Ok(true),
-            Err(failure) if failure.code() == Some(409) || failure.is_transient() => Ok(false),
+            Err(failure) if failure.code() == Some(409) || (failure.is_transient() && !is_last) => Ok(false),
             Err(failure) => Err(self.no_lock(namespace, failure)),
         }
     }
@@ -186,7 +196,7 @@ impl Lease {
         };
         let message =
             format!("the lock on the namespace {} is lost: {why}; nothing more is written", self.held.namespace);
-        Err(Error::new(Kind::Unknown, message).hint("run the same command again: it goes on from what is there"))
+        Err(Error::new(Kind::Unknown, message).hint("run the same command again: it puts back what was changed before it begins; hdeploy recover does only that"))
     }
 
     /// Does `work`, which writes, for as long as the lock is held.

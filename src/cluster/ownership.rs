@@ -7,6 +7,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
+use super::apply::MANAGER;
 use super::client::Cluster;
 use super::objects::object_path;
 use super::request::{Failure, patch};
@@ -55,6 +56,14 @@ impl Cluster {
             {"op": "replace", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]},
         ]);
         self.guarded(live, "application/json-patch+json", "", &body).await
+    }
+
+    /// Applies what the object has as `live` shows it, so that its fields belong to [`MANAGER`] too; `None` when it has
+    /// changed since.
+    pub async fn own(&self, live: &Value, body: &Value) -> Result<Option<Value>> {
+        let mut body = body.clone();
+        body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+        self.guarded(live, "application/apply-patch+yaml", &format!("?fieldManager={MANAGER}"), &body).await
     }
 
     /// Sets the replicas that the object has as `live` shows it, under a name of its own; `None` when it has changed

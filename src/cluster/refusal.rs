@@ -99,8 +99,8 @@ impl Refusal {
             404 if of_kind("namespaces") => {
                 Self::NoNamespace(status.details.as_ref().map_or("", |d| &d.name).to_owned())
             }
-            400 => Self::Malformed(status.message.clone()),
-            500 if !transient(status) => Self::Malformed(status.message.clone()),
+            400 => Self::Malformed(without_input(&status.message)),
+            500 if !transient(status) => Self::Malformed(without_input(&status.message)),
             429 | 500..=599 => Self::Unreachable(format!("it answered {} {}", status.code, status.message)),
             code => Self::Other(code, status.message.clone()),
         }
@@ -151,18 +151,25 @@ fn conflicts(causes: &[StatusCause]) -> Vec<Conflict> {
 
 fn findings(status: &Status, causes: &[StatusCause]) -> Vec<String> {
     if causes.is_empty() {
-        return vec![status.message.clone()];
+        return vec![without_dump(&status.message).to_owned()];
     }
     causes.iter().map(|cause| format!("{}: {}", cause.field, without_dump(&cause.message))).collect()
 }
 
-/// `Invalid value: {the whole object}: what is wrong`, without the object.
+/// `.spec.a: expected string, got &value.valueUnstructured{what was sent}`, without what was sent.
+fn without_input(message: &str) -> String {
+    let lines = message.lines().map(|line| line.split_once(", got &").map_or(line, |(wrong, _)| wrong));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `Invalid value: {the whole object}: what is wrong`, without the object; and `Forbidden: what is wrong`, without the
+/// lines after it that show what would change, and all around it.
 fn without_dump(message: &str) -> &str {
     match message.strip_prefix("Invalid value: ") {
         Some(rest) if rest.len() > 120 || rest.starts_with(['{', '[']) => {
             rest.rsplit_once(": ").map_or("invalid value", |(_, wrong)| wrong)
         }
-        _ => message,
+        _ => message.lines().next().unwrap_or_default(),
     }
 }
 
@@ -298,6 +305,10 @@ mod tests {
         let causes = json!([{ "reason": "FieldValueInvalid", "message": message, "field": "spec.template" }]);
         let found = refusal("Job", json!({ "code": 422, "reason": "Invalid", "details": { "causes": causes } }));
         assert_eq!(found, Refusal::Invalid(vec!["spec.template: field is immutable".to_owned()]));
+        let message = "Forbidden: may not change\n  spec {\n-   env: CANARY\n  }\n";
+        let causes = json!([{ "reason": "FieldValueForbidden", "message": message, "field": "spec" }]);
+        let found = refusal("Pod", json!({ "code": 422, "reason": "Invalid", "details": { "causes": causes } }));
+        assert_eq!(found, Refusal::Invalid(vec!["spec: Forbidden: may not change".to_owned()]));
     }
 
     #[test]
@@ -355,6 +366,14 @@ mod tests {
         assert_eq!(of(json!({ "code": 404, "message": "404 page not found" })), Refusal::UnknownKind);
         assert!(matches!(of(json!({ "code": 409, "reason": "Conflict" })), Refusal::Changed(_)));
         assert!(matches!(of(json!({ "code": 418 })), Refusal::Other(418, _)));
+    }
+
+    #[test]
+    fn what_was_sent_in_place_of_a_text_is_not_repeated() {
+        let got = "errors:\n  .a: expected string, got &value.valueUnstructured{Value:\"CANARY\"}\n  .b: expected numeric, got string";
+        let told = refusal("Deployment", json!({ "code": 500, "message": got }));
+        let kept = "errors:\n  .a: expected string\n  .b: expected numeric, got string";
+        assert_eq!(told, Refusal::Malformed(kept.to_owned()));
     }
 
     /// A status code, a line end, and the body of an answer.

@@ -249,6 +249,9 @@ pub(super) fn warning(header: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::redact::{Redactor, leaks};
 
@@ -273,6 +276,47 @@ mod tests {
         }
         assert!(Failure::Transport("Connection refused".to_owned()).is_transient());
         assert!(!Failure::Transport("invalid peer certificate: UnknownIssuer".to_owned()).is_transient());
+    }
+
+    /// A cluster that answers `code` at once, or never; and how often it was asked.
+    fn cluster(code: Option<u16>) -> (Cluster, Arc<AtomicU32>) {
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let service = tower::service_fn(move |_: http::Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                let Some(code) = code else { return std::future::pending().await };
+                let response = http::Response::builder().status(code).body(Body::empty());
+                Ok::<_, std::convert::Infallible>(response.expect("an answer"))
+            }
+        });
+        (Cluster::of(kube::Client::new(service, "default")), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn b1_a_refusal_for_now_is_repeated_for_a_minute_and_a_lasting_one_is_not() {
+        for (code, least, most) in [(503, 10, 20), (500, 1, 1), (422, 1, 1)] {
+            let (cluster, asked) = cluster(Some(code));
+            let began = Instant::now();
+            let failure = cluster.call(patch("/apis/x", &serde_json::json!({}))).await.err().expect("a failure");
+            assert_eq!(failure.code(), Some(code));
+            let tries = asked.load(Ordering::Relaxed);
+            assert!((least..=most).contains(&tries), "{code}: {tries} tries");
+            let lasted = began.elapsed();
+            assert!(lasted <= RETRY_FOR && (tries == 1 || lasted + LONGEST_PAUSE > RETRY_FOR), "{code}: {lasted:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn b2_a_read_waits_ten_seconds_for_its_answer_and_a_write_thirty() {
+        let nothing = serde_json::json!({});
+        let writes = [post("/x", &nothing), put("/x", &nothing), patch("/x", &nothing), delete("/x", &nothing)];
+        for (request, seconds) in writes.into_iter().map(|write| (write, 30)).chain([(get("/x"), 10)]) {
+            let (cluster, asked) = cluster(None);
+            let began = Instant::now();
+            assert!(cluster.once(request).await.is_err_and(|failure| failure.is_transient()));
+            assert_eq!((began.elapsed().as_secs(), asked.load(Ordering::Relaxed)), (seconds, 1));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::model::Digest;
 
 /// The API version of Docker 20.10, the oldest that this program is tested with. BuildKit itself came with 1.39.
 const OLDEST: (u32, u32) = (1, 41);
-const CHECK: Duration = Duration::from_secs(4);
+const CHECK: Duration = Duration::from_secs(3);
 /// bollard counts until the answer begins; that of a build begins after its context was sent.
 const LONGEST_SECONDS: u64 = 24 * 60 * 60;
 const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";

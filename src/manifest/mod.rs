@@ -12,6 +12,7 @@ pub mod publish;
 mod quantity;
 pub mod read;
 pub mod rendered;
+mod rollout;
 pub(crate) mod scalar;
 mod secrets;
 pub mod substitute;
@@ -95,6 +96,15 @@ impl Object {
 /// Whether `key` is of a kind that runs pods for good.
 pub fn is_workload(key: &ObjectKey) -> bool {
     key.group() == "apps" && matches!(key.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
+}
+
+/// Whether hdeploy never deletes `key`: what it holds would be lost with it.
+pub fn is_never_deleted(key: &ObjectKey) -> bool {
+    matches!(
+        (key.group(), key.kind.as_str()),
+        ("", "PersistentVolumeClaim" | "PersistentVolume" | "Namespace")
+            | ("apiextensions.k8s.io", "CustomResourceDefinition")
+    )
 }
 
 /// Kinds that lie in no namespace, of the API groups that every cluster has.

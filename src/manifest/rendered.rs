@@ -49,8 +49,8 @@ impl Rendered {
         self.objects.iter().map(Object::key).collect()
     }
 
-    /// Puts objects whose kind only the cluster knows into `namespace` when they name none and need one; then names
-    /// Jobs after their content.
+    /// Puts objects whose kind only the cluster knows into `namespace` when they name none and need one, names Jobs after
+    /// their content, leaves out replicas that an autoscaler sets, and notes on each object the hash of what is sent.
     pub fn complete(&mut self, namespace: &str, namespaced: impl Fn(&ObjectKey) -> Option<bool>) {
         let own_kinds = scopes(&self.objects);
         for object in &mut self.objects {
@@ -147,7 +147,8 @@ pub(super) fn scopes(objects: &[Object]) -> BTreeMap<(String, String), bool> {
 /// A Job's template cannot change, so another content is another Job: its name ends in the hash of what it is.
 fn name_after_content(job: &mut Value) {
     let base = job["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    job["metadata"]["labels"][JOB_LABEL] = json!(base.chars().take(63).collect::<String>());
+    let label: String = base.chars().take(63).collect();
+    job["metadata"]["labels"][JOB_LABEL] = json!(label.trim_end_matches(['-', '.']));
     let hash = Digest::of(canonical(job).as_bytes()).short()[..10].to_owned();
     // The pods of a Job carry its name in a label, which has room for 63 characters.
     let kept: String = base.chars().take(63 - 11).collect();

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::fields::{FieldSet, Scaled, scaled, taken_over};
+use super::difference::content;
+use super::fields::{FieldSet, Scaled, entries, scaled, taken_over};
 use crate::manifest::rendered::APPLIED;
-use crate::manifest::{Object, Rendered, Wave};
+use crate::manifest::{Object, Rendered, Wave, is_never_deleted};
 use crate::model::ObjectKey;
 use crate::release::journal::{Before, Entry};
 
@@ -48,11 +49,9 @@ pub struct Removal {
 impl Removal {
     /// The live object `key`.
     pub fn new(key: ObjectKey, live: Value) -> Self {
-        let is_kept = matches!(
-            (key.group(), key.kind.as_str()),
-            ("", "PersistentVolumeClaim" | "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
-        );
-        Self { key, live, is_kept }
+        // Its claims would go with it.
+        let takes_claims = live["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete";
+        Self { is_kept: is_never_deleted(&key) || takes_claims, key, live }
     }
 
     /// Its uid.
@@ -127,7 +126,7 @@ impl Changes {
         let sent = |key: &ObjectKey| self.get(key).filter(|changed| changed.action != Action::Keep);
         let deleted = self.deletions().map(|removal| Entry {
             object: removal.key.clone(),
-            before: Some(pre_image(&removal.live, None, manager)),
+            before: Some(whole(&removal.live)),
             deleted: true,
         });
         let sent = waves.iter().flat_map(Wave::keys).filter_map(|key| sent(&key));
@@ -152,7 +151,7 @@ impl Changed {
 
     /// Whether fields of the live object have to be taken over before it is sent.
     pub fn is_foreign(&self, manager: &str) -> bool {
-        self.owners_to_set(manager).is_some()
+        self.owners_to_set(manager).is_some() || self.of_nobody().is_some()
     }
 
     /// Who is to own the fields of the live object before it is sent: `manager` what `kubectl apply` owns, nobody the
@@ -160,6 +159,28 @@ impl Changed {
     pub fn owners_to_set(&self, manager: &str) -> Option<Vec<Value>> {
         let regained = || self.scaled().filter(|_| self.regains_replicas).map(|scaled| scaled.others);
         taken_over(self.live.as_ref()?, manager).or_else(regained)
+    }
+
+    /// What names the live object whose owners are not known, as after a backup was put back. Applied, it makes the API
+    /// server note that everything was there before the first apply.
+    pub fn of_nobody(&self) -> Option<Value> {
+        let live = self.live.as_ref().filter(|live| entries(live).is_empty())?;
+        Some(body_of(live, &FieldSet::default()))
+    }
+
+    /// The live object as `manager` has to apply it before it may ask for Recreate: what it owns already, and with it the
+    /// rolling update that the API server filled in for an applier who left it out. Nobody could let go of that otherwise,
+    /// and a Recreate beside it is refused.
+    pub fn rolling_update_to_own(&self, manager: &str) -> Option<Value> {
+        let live = self.live.as_ref().filter(|_| self.object.kind() == "Deployment")?;
+        let recreate = self.object.value["spec"]["strategy"]["type"] == "Recreate";
+        let rolling = live["spec"]["strategy"]["rollingUpdate"].as_object().filter(|_| recreate)?;
+        let owned = FieldSet::applied_by(live, manager);
+        if rolling.keys().all(|name| owned.has(&["spec", "strategy", "rollingUpdate", name])) {
+            return None;
+        }
+        let strategy = json!({"f:spec": {"f:strategy": {"f:type": {}, "f:rollingUpdate": {}}}});
+        Some(body_of(live, &owned.union(FieldSet::parse(&strategy))))
     }
 
     /// Who holds the live replicas for an autoscaler, when the manifests set them and have none.
@@ -185,8 +206,9 @@ fn hash(object: &Value) -> Option<&str> {
 fn action(body: &Value, live: Option<&Value>, manager: &str) -> Action {
     let Some(live) = live else { return Action::Create };
     let same = hash(body).is_some() && hash(body) == hash(live) && FieldSet::applied_by(live, manager).covers(body);
+    let goes = live["metadata"].get("deletionTimestamp").is_some();
     // A Job that runs is waited for, and one that has failed is run again.
-    if same && (live["kind"] != "Job" || is_complete(live)) { Action::Keep } else { Action::Change }
+    if same && !goes && (live["kind"] != "Job" || is_complete(live)) { Action::Keep } else { Action::Change }
 }
 
 fn is_complete(job: &Value) -> bool {
@@ -194,27 +216,42 @@ fn is_complete(job: &Value) -> bool {
     job["status"]["conditions"].as_array().into_iter().flatten().any(complete)
 }
 
+/// All of `live`, to be made anew.
+fn whole(live: &Value) -> Before {
+    let mut body = content(live);
+    without_last_applied(&mut body);
+    Before { uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), body }
+}
+
+fn without_last_applied(body: &mut Value) {
+    if let Some(annotations) = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
 /// The fields of `live` that `manager` owns, or will own in `after`, with their values.
 fn pre_image(live: &Value, after: Option<&Value>, manager: &str) -> Before {
     let owned = FieldSet::applied_by(live, manager);
     let will = after.map(|after| FieldSet::applied_by(after, manager)).unwrap_or_default();
-    let mut body = owned.union(will).cut(live);
+    let mut body = body_of(live, &owned.union(will));
+    without_last_applied(&mut body);
+    Before { uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), body }
+}
+
+/// The `fields` of `live`, and what identifies it.
+fn body_of(live: &Value, fields: &FieldSet) -> Value {
+    let mut body = fields.cut(live);
     body["apiVersion"] = live["apiVersion"].clone();
     body["kind"] = live["kind"].clone();
     body["metadata"]["name"] = live["metadata"]["name"].clone();
     if let Some(namespace) = live["metadata"].get("namespace") {
         body["metadata"]["namespace"] = namespace.clone();
     }
-    if let Some(annotations) = body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-    Before { uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), body }
+    body
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::manifest::Source;
 

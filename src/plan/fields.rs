@@ -50,6 +50,16 @@ impl Step {
         }
     }
 
+    /// `path`, for people, one step further.
+    fn after(&self, path: &str) -> String {
+        match self {
+            Self::Field(name) => format!("{path}.{name}"),
+            Self::Keys(keys) => format!("{path}{}", in_brackets(keys)),
+            Self::Item(value) => format!("{path}[={value}]"),
+            Self::Index(index) => format!("{path}[{index}]"),
+        }
+    }
+
     /// What the step leads to in `value`.
     fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         match self {
@@ -224,14 +234,26 @@ impl FieldSet {
         paths
     }
 
+    /// Paths of what belongs to the set and not to `other`, each as high up as `other` has nothing of it.
+    fn beside(&self, other: &Self) -> Vec<String> {
+        let mut paths = Vec::new();
+        self.collect_beside(other, "", &mut paths);
+        paths
+    }
+
+    fn collect_beside(&self, other: &Self, path: &str, paths: &mut Vec<String>) {
+        for (step, below) in &self.below {
+            let path = step.after(path);
+            match other.below.get(step) {
+                None => paths.push(path),
+                Some(shared) => below.collect_beside(shared, &path, paths),
+            }
+        }
+    }
+
     fn collect(&self, path: &str, paths: &mut Vec<String>) {
         for (step, below) in &self.below {
-            let path = match step {
-                Step::Field(name) => format!("{path}.{name}"),
-                Step::Keys(keys) => format!("{path}{}", in_brackets(keys)),
-                Step::Item(value) => format!("{path}[={value}]"),
-                Step::Index(index) => format!("{path}[{index}]"),
-            };
+            let path = step.after(path);
             if below.below.is_empty() {
                 paths.push(path);
             } else {
@@ -265,6 +287,24 @@ fn is_applied_by(entry: &Value, manager: &str) -> bool {
 /// The entries of `metadata.managedFields`.
 pub fn entries(object: &Value) -> &[Value] {
     object.pointer("/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Fields that stay although others lost some of theirs to `manager` between `before` and `after`: theirs alone, by who
+/// set them.
+pub fn left_by_others(before: &Value, after: &Value, manager: &str) -> BTreeMap<String, Vec<String>> {
+    let own = FieldSet::applied_by(after, manager);
+    let identity = |entry: &Value| ["manager", "operation", "subresource"].map(|field| entry[field].clone());
+    let mut left = BTreeMap::new();
+    let others = |entry: &&Value| !is_applied_by(entry, manager) && entry["subresource"] != "status";
+    for had in entries(before).iter().filter(others) {
+        let Some(has) = entries(after).iter().find(|entry| identity(entry) == identity(had)) else { continue };
+        let (had, set) = (FieldSet::parse(&had["fieldsV1"]), FieldSet::parse(&has["fieldsV1"]));
+        let (lost, stays) = (had.beside(&set), set.beside(&own));
+        if !lost.is_empty() && !stays.is_empty() {
+            left.insert(has["manager"].as_str().unwrap_or_default().to_owned(), stays);
+        }
+    }
+    left
 }
 
 /// Names under which `kubectl apply` without `--server-side` and the first server-side apply after it write.
@@ -447,6 +487,24 @@ mod tests {
         assert!(!set.covers(&json!({"metadata": {"finalizers": ["a", "b"]}})));
         let cut = set.cut(&json!({"metadata": {"finalizers": ["b", "a"]}}));
         assert_eq!(cut, json!({"metadata": {"finalizers": ["a"]}}));
+    }
+
+    #[test]
+    fn what_stays_of_somebody_who_lost_a_field_is_named_as_high_up_as_it_is_theirs() {
+        let entry = |manager: &str, operation: &str, fields: Value| json!({"manager": manager, "operation": operation, "fieldsV1": fields});
+        let object = |entries: Value| json!({"metadata": {"managedFields": entries}});
+        let item = json!({".": {}, "f:name": {}, "f:value": {}});
+        let edited = |value: Value| {
+            let env = json!({"k:{\"name\":\"A\"}": value, "k:{\"name\":\"B\"}": item});
+            entry("kubectl-edit", "Update", json!({"f:spec": {"f:env": env}}))
+        };
+        let other = entry("somebody", "Update", json!({"f:metadata": {"f:labels": {"f:a": {}}}}));
+        let own = entry("hdeploy", "Apply", json!({"f:spec": {"f:env": {"k:{\"name\":\"A\"}": item}}}));
+        let before = object(json!([own, edited(item.clone()), other]));
+        let after = object(json!([own, edited(json!({})), other]));
+        let left = left_by_others(&before, &after, "hdeploy");
+        assert_eq!(left, [("kubectl-edit".to_owned(), vec![".spec.env[name=\"B\"]".to_owned()])].into());
+        assert!(left_by_others(&before, &before, "hdeploy").is_empty());
     }
 
     #[test]

@@ -10,8 +10,9 @@ use super::difference::{Difference, bare, differences};
 use super::fields::{FieldSet, taken_over};
 use super::foreign::{ForeignChange, foreign_changes};
 use super::intent::Intent;
+use super::policies;
 use crate::event::Target;
-use crate::manifest::publish::PUBLISHED;
+use crate::manifest::publish::{self, PUBLISHED};
 use crate::manifest::{Wave, WaveKind, images, is_workload};
 use crate::model::{ImageRef, ObjectKey, PinnedImage, ServiceName, Tag};
 use crate::redact::MASK;
@@ -91,8 +92,10 @@ pub enum PlannedAction {
     Keep,
     /// The manifests hold it no longer, and it would be deleted.
     Delete,
-    /// The manifests hold it no longer, and it would stay.
+    /// The manifests hold it no longer, and it would stay until that is asked for.
     Leave,
+    /// The manifests hold it no longer, and it is never deleted.
+    Spare,
 }
 
 /// A workload whose pods would be replaced.
@@ -253,7 +256,11 @@ fn change(changed: &Changed, after: Option<&Value>, manager: &str) -> Vec<Differ
 }
 
 fn removed(removal: &Removal, is_deleted: bool) -> ObjectPlan {
-    let action = if is_deleted { PlannedAction::Delete } else { PlannedAction::Leave };
+    let action = match (is_deleted, removal.is_kept) {
+        (true, _) => PlannedAction::Delete,
+        (false, true) => PlannedAction::Spare,
+        (false, false) => PlannedAction::Leave,
+    };
     ObjectPlan { object: removal.key.clone(), source: None, action, differences: Vec::new() }
 }
 
@@ -282,7 +289,7 @@ fn reason(difference: &Difference, all: &[ObjectPlan], facts: &Facts<'_>) -> Str
         .changes
         .objects()
         .map(|changed| &changed.object)
-        .find(|object| object.name() == named && object.value["metadata"]["labels"].get(PUBLISHED).is_some());
+        .find(|object| object.name() == named && publish::is_copy(&object.value));
     let Some(copy) = copy else { return difference.path.trim_start_matches("spec.template.").to_owned() };
     let base = bare(&copy.value["metadata"]["labels"][PUBLISHED]);
     let original = all.iter().find(|object| object.object.kind == copy.kind() && object.object.name == base);
@@ -306,7 +313,8 @@ fn steps(facts: &Facts<'_>) -> Vec<Step> {
         }
     }
     let mut steps = vec![Step { name: "build and push".to_owned(), does, skips }];
-    steps.extend(facts.waves.iter().map(|wave| step(facts, wave)));
+    let waves = policies::narrowed_last(facts.waves.to_vec(), facts.changes);
+    steps.extend(waves.iter().map(|wave| step(facts, wave)));
     let deleted: Vec<String> = facts.changes.deletions().map(|removal| removal.key.to_string()).collect();
     if !deleted.is_empty() {
         steps.push(Step { name: "prune".to_owned(), does: deleted, skips: Vec::new() });

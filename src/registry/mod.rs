@@ -33,7 +33,7 @@ use transport::Answer;
 /// within five seconds.
 const CHECK: Duration = Duration::from_secs(3);
 /// How long the proof of the right to push may take, and then its cancelling: together less than five seconds.
-const PROOF: Duration = Duration::from_secs(4);
+const PROOF: Duration = Duration::from_secs(3);
 const CANCEL: Duration = Duration::from_millis(800);
 
 /// Some registries promise a next page, and tags on it, for ever.

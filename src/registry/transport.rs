@@ -14,7 +14,7 @@ use super::trouble;
 use crate::error::{Error, Result};
 use crate::model::Digest;
 
-const CONNECT: Duration = Duration::from_secs(4);
+const CONNECT: Duration = Duration::from_secs(3);
 const READ: Duration = Duration::from_secs(30);
 /// What lies between the tries of a request without effect.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(600)];

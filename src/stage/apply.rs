@@ -3,12 +3,13 @@
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::cluster::{self, ApplyError, ApplyOptions};
+use crate::cluster::{self, ApplyError, ApplyOptions, MANAGER};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Applied, Event};
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
-use crate::plan::changes::{Action, Changed, Changes};
+use crate::plan::changes::{Action, Changes};
+use crate::plan::fields::left_by_others;
 use crate::plan::request::Request;
 use crate::stage::{Context, journal};
 
@@ -92,10 +93,16 @@ async fn one(context: &Context, request: &Request, rollout: &Rollout<'_>, object
     }
     let options = ApplyOptions { dry_run: false, force: request.force_conflicts };
     context.wrote.set();
-    let answer = rollout.journal.write(send(context, rollout.rendered, changed, options)).await?;
+    let sent = send(context, rollout.rendered, object, changed.live.as_ref(), options);
+    let answer = rollout.journal.write(sent).await?;
     let answer = answer.map_err(|error| refused(object, error))?;
     context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
     warn(context, object, answer.warnings);
+    let forced = changed.live.iter().filter(|_| options.force);
+    for (who, fields) in forced.flat_map(|before| left_by_others(before, &answer.value, MANAGER)) {
+        let stays = format!("what {who} set beside it stays: {}", fields.join(", "));
+        context.events.warn(object.known_as().to_string(), stays);
+    }
     Ok(AppliedObject { key, value: answer.value, outcome: answer.outcome })
 }
 
@@ -113,18 +120,19 @@ pub fn refused(object: &Object, error: ApplyError) -> Error {
     error
 }
 
-/// Sends the object of `changed`. A workload whose replicas an autoscaler sets begins with the least that it allows.
+/// Sends `object` over what is `live` of it. A new workload whose replicas an autoscaler sets begins with the least that it allows.
 pub async fn send(
     context: &Context,
     rendered: &Rendered,
-    changed: &Changed,
+    object: &Object,
+    live: Option<&Value>,
     options: ApplyOptions,
 ) -> Result<cluster::AppliedObject, ApplyError> {
-    let minimum = rendered.minimum_replicas(&changed.object.key()).filter(|_| changed.live.is_none());
+    let minimum = rendered.minimum_replicas(&object.key()).filter(|_| live.is_none());
     match minimum {
-        None => context.cluster.apply_over(changed.live.as_ref(), &changed.object.value, options).await,
+        None => context.cluster.apply_over(live, &object.value, options).await,
         Some(minimum) => {
-            let mut value = changed.object.value.clone();
+            let mut value = object.value.clone();
             value["spec"]["replicas"] = json!(minimum);
             context.cluster.apply_over(None, &value, options).await
         }

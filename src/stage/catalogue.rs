@@ -17,6 +17,7 @@ use crate::stage::build::Images;
 use crate::suggest::nearest;
 
 /// What this run deploys, by name.
+#[derive(Clone)]
 pub struct Release {
     /// Its name, and the tag of images that nothing speaks against.
     pub tag: Tag,

@@ -19,6 +19,8 @@ const RACES: usize = 30;
 pub async fn against_live(context: &Context, request: &Request, rendered: &Rendered) -> Result<Changes> {
     let keys = rendered.keys();
     let (live, removals) = tokio::try_join!(context.cluster.live(&keys), prune::removals(context, rendered))?;
+    // Values that are about to be replaced are secrets still.
+    live.values().for_each(|live| context.events.keep_secret(live));
     let changes = Changes::of(rendered, live, MANAGER).with_removals(removals, request.prune);
     replicas::regain(context, changes).await
 }
@@ -34,14 +36,22 @@ pub async fn take_over(context: &Context, lease: &Lease, changes: &mut Changes) 
 
 async fn one(context: &Context, lease: &Lease, changed: &mut Changed) -> Result<()> {
     let key = changed.object.key();
+    // Of some kinds owners may never be noted.
+    let mut noted = false;
     for _ in 0..RACES {
         let Some(live) = &changed.live else { return Ok(()) };
-        let written = match (changed.owners_to_set(MANAGER), changed.replicas_to_pin(MANAGER)) {
-            (Some(owners), _) => lease.hold(context.cluster.set_owners(live, &owners)).await??,
-            (None, Some(replicas)) if !is_pinned(live, replicas) => {
-                lease.hold(context.cluster.pin_replicas(live, replicas)).await??
-            }
-            _ => return Ok(()),
+        let written = if let Some(body) = changed.of_nobody().filter(|_| !noted) {
+            let written = lease.hold(context.cluster.own(live, &body)).await??;
+            noted = written.is_some();
+            written
+        } else if let Some(owners) = changed.owners_to_set(MANAGER) {
+            lease.hold(context.cluster.set_owners(live, &owners)).await??
+        } else if let Some(body) = changed.rolling_update_to_own(MANAGER) {
+            lease.hold(context.cluster.own(live, &body)).await??
+        } else if let Some(replicas) = changed.replicas_to_pin(MANAGER).filter(|replicas| !is_pinned(live, *replicas)) {
+            lease.hold(context.cluster.pin_replicas(live, replicas)).await??
+        } else {
+            return Ok(());
         };
         changed.live = match written {
             Some(live) => Some(live),

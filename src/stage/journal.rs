@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cluster::{ApplyOptions, Lease, MANAGER, Refusal};
+use crate::cluster::{ApplyError, ApplyOptions, Lease, MANAGER, Refusal};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::rendered::APPLIED;
+use crate::manifest::{is_never_deleted, publish};
 use crate::model::{ObjectKey, Tag};
 use crate::plan::fields::FieldSet;
 use crate::release::journal::{Before, Entry, Journal};
 use crate::stage::Context;
 
-/// Kinds that are never deleted: what they hold would be lost with them, or is still wanted.
-const KEPT: [&str; 4] = ["PersistentVolumeClaim", "Namespace", "CustomResourceDefinition", "Job"];
 const GONE: Duration = Duration::from_mins(2);
 
 /// The proof that the lock is held and that what is about to change was written down. Nothing is written without it.
@@ -54,6 +53,19 @@ pub async fn open<'a>(context: &Context, lease: &'a Lease, release: &Tag, entrie
     Ok(Open { lease })
 }
 
+/// What came of a deploy, and of closing its journal: one that stays is what the next deploy begins with.
+pub fn told(outcome: Result<()>, closed: Result<()>) -> Result<()> {
+    match (outcome, closed) {
+        (outcome, Ok(())) => outcome,
+        (Ok(()), Err(error)) => Err(error
+            .detail("everything runs, but the journal of this deploy could not be taken away")
+            .hint("without that, the next deploy puts back what this one changed")),
+        (Err(error), Err(_)) => Err(error
+            .detail("its journal could not be taken away: the next deploy puts back what this one changed")
+            .hint("hdeploy recover does only that")),
+    }
+}
+
 /// Restores what the journal of the namespace holds, when there is one. Returns the live objects that were restored;
 /// `None` without a journal.
 ///
@@ -72,19 +84,27 @@ pub async fn unfinished(context: &Context, lease: &Lease) -> Result<Option<Vec<V
 /// Puts every object of `journal` back: what existed before what did not, each in the order of its first writing.
 async fn restore(context: &Context, lease: &Lease, journal: &Journal) -> Result<Vec<Value>> {
     let mut restored = Vec::new();
-    let mut gaps = Vec::new();
+    let (mut gaps, mut left) = (Vec::new(), false);
     context.wrote.set();
     for entry in &journal.entries {
         if let Some(before) = &entry.before {
             match lease.hold(put_back(context, entry, before)).await? {
                 Ok(Some(live)) => restored.push(live),
-                Ok(None) => {}
+                Ok(None) => left = true,
                 Err(error) => gaps.push(error),
             }
         }
     }
-    for entry in journal.entries.iter().rev().filter(|entry| entry.before.is_none()) {
-        gaps.extend(lease.hold(take_away(context, entry)).await?.err());
+    let made = journal.entries.iter().rev().filter(|entry| entry.before.is_none());
+    if left || !gaps.is_empty() {
+        // What was not put back may need what was made for it.
+        made.for_each(|entry| {
+            context.events.warn(entry.object.to_string(), "may be in use and is left, if it was made");
+        });
+    } else {
+        for entry in made {
+            gaps.extend(lease.hold(take_away(context, entry)).await?.err());
+        }
     }
     if gaps.is_empty() {
         return Ok(restored);
@@ -97,20 +117,28 @@ async fn restore(context: &Context, lease: &Lease, journal: &Journal) -> Result<
     .hint("mend the cause, then: hdeploy recover"))
 }
 
-/// Applies what the object was. One that somebody else deleted or made anew since is left alone, and so are replicas that
-/// somebody else has set since.
+/// Applies what the object was. One that somebody else changed, deleted or made anew since is left alone, and so are
+/// replicas that somebody else has set since.
 async fn put_back(context: &Context, entry: &Entry, before: &Before) -> Result<Option<Value>> {
     let key = &entry.object;
+    let mut live = context.cluster.get(key).await?;
     let mut body = before.body.clone();
-    body["metadata"]["uid"] = before.uid.clone().into();
-    let live = context.cluster.get(key).await?;
+    if entry.deleted {
+        if live.as_ref().is_some_and(|live| is_going(live, &before.uid)) {
+            context.cluster.wait_gone(key, Some(&before.uid), GONE).await?;
+            live = None;
+        }
+        if live.is_some() {
+            // The deploy did not come that far.
+            return Ok(live);
+        }
+    } else {
+        body["metadata"]["uid"] = before.uid.clone().into();
+    }
     if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut)
         && live.is_some_and(|live| !sets_replicas(&live))
     {
         spec.shift_remove("replicas");
-    }
-    if entry.deleted && is_deleted(context, key, &before.uid).await? {
-        body = before.body.clone();
     }
     match context.cluster.apply(&body, ApplyOptions { dry_run: false, force: false }).await {
         Ok(applied) => {
@@ -122,6 +150,12 @@ async fn put_back(context: &Context, entry: &Entry, before: &Before) -> Result<O
             context.events.warn(key.to_string(), "was deleted or made anew by somebody else; left as it is");
             Ok(None)
         }
+        Err(ApplyError { refusal: Refusal::Conflict(conflicts), .. }) => {
+            let names: Vec<&str> = conflicts.iter().map(|conflict| conflict.manager.as_str()).collect();
+            let message = format!("fields of it were set by {} since; left as it is", names.join(", "));
+            context.events.warn(key.to_string(), message);
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -130,14 +164,9 @@ fn sets_replicas(live: &Value) -> bool {
     FieldSet::applied_by(live, MANAGER).has(&["spec", "replicas"])
 }
 
-/// Whether the deploy came as far as deleting the object; waits until it is gone then.
-async fn is_deleted(context: &Context, key: &ObjectKey, uid: &str) -> Result<bool> {
-    let Some(live) = context.cluster.get(key).await? else { return Ok(true) };
-    if live["metadata"]["uid"] != uid || live["metadata"].get("deletionTimestamp").is_none() {
-        return Ok(false);
-    }
-    context.cluster.wait_gone(key, Some(uid), GONE).await?;
-    Ok(true)
+/// Whether the object is the one with `uid`, and being deleted.
+fn is_going(live: &Value, uid: &str) -> bool {
+    live["metadata"]["uid"] == uid && live["metadata"].get("deletionTimestamp").is_some()
 }
 
 /// Whether the object is not the one any more that was changed.
@@ -161,10 +190,15 @@ fn verify(key: &ObjectKey, wanted: &Value, live: &Value) -> Result<()> {
 /// Deletes an object that the unfinished deploy made, and only that one.
 async fn take_away(context: &Context, entry: &Entry) -> Result<()> {
     let key = &entry.object;
-    if KEPT.contains(&key.kind.as_str()) {
+    // The log of a Job is still wanted.
+    if is_never_deleted(key) || key.kind == "Job" {
         return Ok(());
     }
     let Some(live) = context.cluster.get(key).await? else { return Ok(()) };
+    // Copies go when nothing names them any more.
+    if publish::is_copy(&live) {
+        return Ok(());
+    }
     let ours = live["metadata"]["annotations"].get(APPLIED).is_some()
         && !FieldSet::applied_by(&live, MANAGER).paths().is_empty();
     if !ours {

@@ -307,7 +307,7 @@ async fn ask<'a>(
         // What `kubectl apply` owns is taken over before anything is sent; until then it stands in the way.
         let force = request.force_conflicts || changed.is_foreign(MANAGER);
         let options = ApplyOptions { dry_run: true, force };
-        (changed, apply::send(context, rendered, changed, options).await)
+        (changed, apply::send(context, rendered, &changed.object, changed.live.as_ref(), options).await)
     };
     stream::iter(changes).map(one).buffered(CONCURRENT).collect().await
 }
@@ -330,8 +330,8 @@ fn judge<'a>(
                 accepted.insert(object.key(), applied.value);
             }
             Err(error) if created_by_this_run(&error, rendered) => {}
-            // The leftovers of `kubectl apply` may contradict what is sent; asked again once they are taken over.
-            Err(ApplyError { refusal: Refusal::Invalid(_), .. }) if changed.is_foreign(MANAGER) => {}
+            // Leftovers may contradict what is sent; asked again once they are taken over.
+            Err(ApplyError { refusal: Refusal::Invalid(_), .. }) if is_in_the_way(changed) => {}
             Err(error) => errors.push(apply::refused(object, error)),
         }
     }
@@ -339,6 +339,11 @@ fn judge<'a>(
         return Ok(accepted);
     }
     Err(Error::several(Kind::Refused, "the API server would refuse objects", errors))
+}
+
+/// Whether the live object has fields that are taken over before it is sent, and that others own until then.
+fn is_in_the_way(changed: &Changed) -> bool {
+    changed.is_foreign(MANAGER) || changed.rolling_update_to_own(MANAGER).is_some()
 }
 
 /// Whether the refusal is only that a namespace or kind is not there yet which this run brings.

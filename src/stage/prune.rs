@@ -33,17 +33,19 @@ async fn unwanted(context: &Context, rendered: &Rendered) -> Result<Vec<ObjectKe
     Ok(inventory.keys().filter(|key| !rendered.is_wanted(key)).cloned().collect())
 }
 
-/// Notes that the objects of `rendered` are about to be the product's.
-pub async fn note_applied(context: &Context, lease: &Lease, rendered: &Rendered) -> Result<()> {
+/// Notes that the objects are about to be the product's.
+pub async fn note_applied(context: &Context, rollout: &Rollout<'_>) -> Result<()> {
     let namespace = &context.config.namespace;
     let before = context.cluster.inventory(namespace).await?;
     let mut after = before.clone();
-    let kept = rendered.objects().iter().filter(|object| object.kind() != "Job" && !publish::is_copy(&object.value));
+    let kept =
+        rollout.rendered.objects().iter().filter(|object| object.kind() != "Job" && !publish::is_copy(&object.value));
     kept.for_each(|object| after.add(object.key()));
     if after == before {
         return Ok(());
     }
-    lease.hold(context.cluster.store_inventory(namespace, &after)).await?
+    context.wrote.set();
+    rollout.journal.write(context.cluster.store_inventory(namespace, &after)).await?
 }
 
 /// Notes which of the objects that nobody wants are there no longer.

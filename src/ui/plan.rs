@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::model::Digest;
 use crate::plan::difference::{Difference, bare};
 use crate::plan::report::{ImagePlan, KnownImage, ObjectPlan, Plan, PlannedAction, Step};
-use crate::redact::Redactor;
+use crate::redact::{MASK, Redactor};
 use crate::text::plain;
 
 /// Prints `plan` without any secret, as one JSON object or as text.
@@ -19,7 +19,7 @@ use crate::text::plain;
 /// # Errors
 /// When standard output takes no more, for example on a full disk. A reader that is gone is none.
 pub fn print_plan(plan: &Plan, as_json: bool, redactor: &Redactor) -> Result<()> {
-    let value = redactor.object(&serde_json::to_value(plan).expect("a plan is JSON"));
+    let value = redactor.object(&serde_json::to_value(without_old_secrets(plan, redactor)).expect("a plan is JSON"));
     if as_json {
         return print(&serde_json::to_string_pretty(&value).expect("JSON is text"));
     }
@@ -27,10 +27,21 @@ pub fn print_plan(plan: &Plan, as_json: bool, redactor: &Redactor) -> Result<()>
     print(&text(&plan, Paint::of(&Term::stdout())))
 }
 
+/// Where a secret is to be, what was there before was one too, though nobody knows it any more.
+fn without_old_secrets(plan: &Plan, redactor: &Redactor) -> Plan {
+    let mut plan = plan.clone();
+    for difference in plan.objects.iter_mut().flat_map(|object| &mut object.differences) {
+        if difference.after.as_ref().is_some_and(|after| redactor.object(after) != *after) {
+            difference.before = difference.before.is_some().then(|| MASK.into());
+        }
+    }
+    plan
+}
+
 fn text(plan: &Plan, paint: Paint) -> String {
     let mut lines = vec![paint.bold(&headline(plan))];
     if plan.unfinished {
-        lines.push(paint.yellow("an earlier deploy did not come to its end: what it changed would be put back first"));
+        lines.push(paint.yellow("an earlier deploy did not come to its end, or another is under way: what it changed would be put back first"));
     }
     section(&mut lines, paint, "images", images(plan));
     section(&mut lines, paint, "objects", plan.objects.iter().flat_map(|object| shown(object, paint)).collect());
@@ -99,6 +110,9 @@ fn shown(object: &ObjectPlan, paint: Paint) -> Vec<String> {
         PlannedAction::Create => paint.green(&format!("  + {}", object.object)) + &paint.dim(&source),
         PlannedAction::Change => paint.yellow(&format!("  ~ {}", object.object)) + &paint.dim(&source),
         PlannedAction::Delete => paint.red(&format!("  - {}", object.object)) + "  no longer in the manifests",
+        PlannedAction::Spare => {
+            format!("  ? {}  no longer in the manifests; it is never deleted by hdeploy", object.object)
+        }
         PlannedAction::Leave => format!("  ? {}  no longer in the manifests; --prune deletes it", object.object),
     };
     let mut lines = vec![line];

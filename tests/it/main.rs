@@ -7,6 +7,7 @@ mod cli;
 mod deploy;
 mod golden;
 mod images;
+mod items;
 mod locking;
 mod planning;
 mod pruning;

@@ -25,7 +25,7 @@ fn a_daemon_that_is_not_there() {
     let address = format!("unix://{}", socket.display());
     Refused::of(&project).with(&[("DOCKER_HOST", &address)]).says(&[
         &address,
-        "nothing came within 4 s",
+        "nothing came within 3 s",
         "start Docker",
     ]);
 }

@@ -12,7 +12,7 @@ fn api() -> String {
 }
 
 #[test]
-fn objects_that_the_api_server_would_refuse_all_at_once() {
+fn a1_a2_objects_that_the_api_server_would_refuse_all_at_once() {
     let project = Project::new("objects");
     project.edit(&api(), "replicas: 1", "replcas: 1");
     project.edit(&format!("{MANIFESTS}/site.yaml"), "periodSeconds: 1", "periodSeconds: often");
@@ -33,7 +33,7 @@ fn objects_that_the_api_server_would_refuse_all_at_once() {
 }
 
 #[test]
-fn manifests_that_nobody_can_mean() {
+fn a7_manifests_that_nobody_can_mean() {
     let project = Project::new("manifests");
     project.edit(&api(), "  name: api\n  namespace", "  name: api\n  name: twice\n  namespace");
     Refused::of(&project).says(&["api.yaml:5", "\"name\" stands here and in line 4"]);
@@ -46,11 +46,21 @@ fn manifests_that_nobody_can_mean() {
     );
     project.edit(&api(), "envFrom:", "env: [{name: TWICE, value: a}, {name: TWICE, value: b}]\n          envFrom:");
     project.edit(&format!("{MANIFESTS}/site.yaml"), "cpu: 5m", "cpu: 5mm");
+    project.edit(
+        &format!("{MANIFESTS}/site.yaml"),
+        "targetPort: 8080}",
+        "targetPort: 8080}\n    - {name: more, port: 80}",
+    );
+    let mounts = "volumeMounts: [{name: a, mountPath: /a}, {name: b, mountPath: /a}]\n          envFrom:";
+    project.edit(&format!("{MANIFESTS}/site.yaml"), "envFrom:", mounts);
     Refused::of(&project).says(&[
         "api.yaml:11",
         "env: TWICE stands here twice",
         "ports: 8080/TCP stands here twice",
-        "site.yaml:11",
+        "site.yaml:1: ",
+        "spec.ports: 80/TCP stands here twice, as entries 0 and 1",
+        "volumeMounts: /a stands here twice, as entries 0 and 1",
+        "site.yaml:12",
         "containers[site].resources.requests.cpu: \"5mm\" is no quantity",
     ]);
 
@@ -64,7 +74,7 @@ fn manifests_that_nobody_can_mean() {
 }
 
 #[test]
-fn fields_that_somebody_else_owns() {
+fn a6_fields_that_somebody_else_owns() {
     let project = Project::new("foreign");
     project.hdeploy(&["all"]).exits(0);
     project.kubectl(&["scale", "deployment", "site", "--replicas=2"]);
@@ -76,7 +86,7 @@ fn fields_that_somebody_else_owns() {
 }
 
 #[test]
-fn a_change_of_what_cannot_change() {
+fn a11_a_change_of_what_cannot_change() {
     let project = Project::new("immutable");
     project.hdeploy(&["all"]).exits(0);
     project.edit(&api(), "{app.kubernetes.io/name: api}", "{app.kubernetes.io/name: api, tier: front}");
@@ -84,7 +94,7 @@ fn a_change_of_what_cannot_change() {
 }
 
 #[test]
-fn pods_that_the_namespace_would_refuse() {
+fn a16_pods_that_the_namespace_would_refuse() {
     let project = Project::new("security");
     let label = |enforce: &str, warn: &str| {
         let (enforce, warn) = (format!("{LEVEL}enforce={enforce}"), format!("{LEVEL}warn={warn}"));
@@ -118,7 +128,7 @@ fn pods_that_the_namespace_would_refuse() {
 }
 
 #[test]
-fn pods_that_the_namespace_would_refuse_as_the_manifests_change_it() {
+fn a16_pods_that_the_namespace_would_refuse_as_the_manifests_change_it() {
     let project = Project::new("level");
     project.kubectl(&["label", "namespace", &project.name, &format!("{LEVEL}warn=restricted")]);
     let file = format!("{MANIFESTS}/namespace.yaml");
@@ -133,7 +143,7 @@ fn pods_that_the_namespace_would_refuse_as_the_manifests_change_it() {
 }
 
 #[test]
-fn what_pods_need_and_nobody_provides() {
+fn o8_what_pods_need_and_nobody_provides() {
     let project = Project::new("needs");
     project.kubectl(&["delete", "secret", "pull"]);
     project.kubectl(&["create", "secret", "generic", "keys", "--from-literal=other=made-up"]);
@@ -203,7 +213,7 @@ impl Drop for Made {
 }
 
 #[test]
-fn what_the_deploy_itself_brings_is_not_missing() {
+fn a2_what_the_deploy_itself_brings_is_not_missing() {
     let project = Project::new("brings");
     let name = &project.name;
     for manifest in ["api", "job", "site"] {

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Outcome, Sandbox, kubectl};
@@ -44,6 +45,50 @@ impl Project {
         project.commit("site");
         project.namespace();
         project
+    }
+
+    /// A product that is nothing but `objects`: no sources, no repository. Its namespace exists.
+    pub fn bare(name: &str, objects: &str) -> Self {
+        let mut project = Self::empty(name);
+        let Sandbox { registry, owner, .. } = &project.sandbox;
+        let config = format!(
+            "namespace: {name}\nregistry: {{server: \"{registry}\", owner: {owner}, plainHttp: true}}\n\
+             services: {{unused: {{image: {name}-unused}}}}\nmanifests: [manifests]\nsettle: {{timeout: 60}}\n",
+            name = project.name
+        );
+        project.write("deploy-k3s/config.yaml", &config);
+        project.objects(objects);
+        project.make_namespace();
+        project
+    }
+
+    /// Gives a product made with [`Project::bare`] other objects.
+    pub fn objects(&self, objects: &str) {
+        self.write("deploy-k3s/manifests/objects.yaml", objects);
+    }
+
+    /// Deploys a product made with [`Project::bare`].
+    pub fn deploy(&self) -> Outcome {
+        self.deploy_with(&[], &[])
+    }
+
+    /// The same with further arguments and environment variables.
+    pub fn deploy_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+        self.hdeploy_with(&[&["all", "--tag", "v1"], arguments].concat(), environment)
+    }
+
+    /// The live object called `name` ("deployment/api").
+    #[track_caller]
+    pub fn live(&self, name: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&["get", name, "--show-managed-fields", "-o", "json"])).expect("an object")
+    }
+
+    /// `kubectl VERB -f` with `objects`, which may be YAML or JSON.
+    #[track_caller]
+    pub fn kubectl_with(&self, verb: &[&str], objects: &str) -> String {
+        let file = self.path(&format!("by-hand-{}.yaml", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&file, objects).expect("a file");
+        self.kubectl(&[verb, &["-f", &file.display().to_string()]].concat())
     }
 
     fn sources(&self) {
