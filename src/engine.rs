@@ -9,6 +9,7 @@ use crate::event::{Applied, Event, Events, Stage, Target};
 use crate::manifest::{Object, Rendered, Wave, WaveKind};
 use crate::model::{Digest, PinnedImage, ServiceName, Tag};
 use crate::plan::changes::Changes;
+use crate::plan::policies;
 use crate::plan::report::{Facts, Plan};
 use crate::plan::request::Request;
 use crate::stage::apply::{AppliedObject, Rollout};
@@ -136,6 +137,7 @@ async fn locked(
             stage::journal::open(context, lease, release, changes.entries(&waves, &after, stage::MANAGER)).await?;
         stage::prune::note_applied(context, lease, rendered).await?;
         let rollout = Rollout { rendered, changes: &changes, journal };
+        let waves = policies::narrowed_last(waves, &changes);
         let outcome = roll_out(context, request, &rollout, &waves, run).await;
         // What stands stands: without this the next deploy would put it back.
         let closed = rollout.journal.close(context).await;
@@ -197,15 +199,20 @@ async fn roll_out(
             continue;
         }
 
+        let charts = stage::chart::changed(context, rollout, wave).await?;
         let applied = stage::apply::wave(context, request, rollout, wave).await?;
         for object in &applied {
-            run.count(object.outcome);
+            // Those are sent once more in the end.
+            if wave.kind != WaveKind::WidenedPolicies {
+                run.count(object.outcome);
+            }
             tell_readers(context, rollout.rendered, object);
         }
         if wave.kind == WaveKind::CustomResourceDefinitions {
             context.cluster.wait_for_kinds(&rollout.rendered.keys(), KINDS_PATIENCE).await?;
         }
         stage::settle::settle(context, &mut watches, applied.iter().map(|object| &object.value)).await?;
+        stage::chart::follow(context, &mut watches, charts).await?;
     }
     let deleted = stage::prune::delete(context, rollout).await?;
     run.changed += deleted;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::rendered::{Rendered, scopes};
-use super::{Object, Source, images, is_namespaced, lint, normal, patch, publish, read, substitute, wave};
+use super::{Object, Source, images, is_namespaced, lint, normal, patch, publish, read, rollout, substitute, wave};
 use crate::config::{Config, Substitution};
 use crate::error::{Error, Result};
 use crate::model::{Identity, ImageRef, ObjectKey, PinnedImage, ServiceName};
@@ -190,6 +190,7 @@ impl Draft {
         for object in &self.objects {
             let say = |finding: String| format!("{}: {}: {finding}", object.source, object.key());
             findings.extend(lint::lint(&object.value, &left_over).into_iter().map(say));
+            findings.extend(rollout::lint(object, &self.objects).into_iter().map(say));
             for image in images::references(&object.value) {
                 if self.service_of(image).is_none() {
                     findings.extend(lint::foreign_image(image).map(say));
@@ -209,6 +210,17 @@ impl Draft {
                 object.source
             ),
         }));
+        let unprobed = self.objects.iter().flat_map(|object| {
+            let containers = rollout::unprobed(object).into_iter();
+            containers.map(|name| Warning {
+                subject: object.key().to_string(),
+                message: format!(
+                    "{}: the container {name} has no readiness probe: it counts as ready when it runs",
+                    object.source
+                ),
+            })
+        });
+        self.warnings.extend(unprobed);
         self.warnings.extend(unused.map(|service| Warning {
             subject: service.name.to_string(),
             message: format!("no manifest uses the image {}", service.repository.path),

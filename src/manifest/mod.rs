@@ -12,6 +12,7 @@ pub mod publish;
 mod quantity;
 pub mod read;
 pub mod rendered;
+mod rollout;
 pub(crate) mod scalar;
 mod secrets;
 pub mod substitute;

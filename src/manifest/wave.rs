@@ -27,6 +27,8 @@ pub enum WaveKind {
     AccessControl,
     /// ConfigMaps, Secrets, volumes, quotas and the like: what pods start with.
     Configuration,
+    /// NetworkPolicies that will allow less, with the rules of both releases meanwhile.
+    WidenedPolicies,
     /// NetworkPolicies that allow something.
     AllowingPolicies,
     /// NetworkPolicies that deny what others do not allow.
@@ -39,6 +41,8 @@ pub enum WaveKind {
     Workloads,
     /// Everything else.
     Rest,
+    /// NetworkPolicies that allow less than before, when nothing of the old release runs any more.
+    NarrowedPolicies,
 }
 
 impl fmt::Display for WaveKind {
@@ -48,12 +52,14 @@ impl fmt::Display for WaveKind {
             Self::CustomResourceDefinitions => "custom resource definitions",
             Self::AccessControl => "access control",
             Self::Configuration => "configuration",
+            Self::WidenedPolicies => "network policies of both releases",
             Self::AllowingPolicies => "allowing network policies",
             Self::DenyingPolicies => "denying network policies",
             Self::Services => "services",
             Self::Gate => "gate jobs",
             Self::Workloads => "workloads",
             Self::Rest => "everything else",
+            Self::NarrowedPolicies => "narrowed network policies",
         })
     }
 }

@@ -7,5 +7,6 @@ pub mod foreign;
 pub mod intent;
 pub mod inventory;
 pub mod naming;
+pub mod policies;
 pub mod report;
 pub mod request;

@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Applied, Event};
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
-use crate::plan::changes::{Action, Changed, Changes};
+use crate::plan::changes::{Action, Changes};
 use crate::plan::fields::left_by_others;
 use crate::plan::request::Request;
 use crate::stage::{Context, journal};
@@ -93,7 +93,8 @@ async fn one(context: &Context, request: &Request, rollout: &Rollout<'_>, object
     }
     let options = ApplyOptions { dry_run: false, force: request.force_conflicts };
     context.wrote.set();
-    let answer = rollout.journal.write(send(context, rollout.rendered, changed, options)).await?;
+    let sent = send(context, rollout.rendered, object, changed.live.is_none(), options);
+    let answer = rollout.journal.write(sent).await?;
     let answer = answer.map_err(|error| refused(object, error))?;
     context.events.send(Event::ObjectApplied { object: key.clone(), outcome: answer.outcome });
     warn(context, object, answer.warnings);
@@ -119,18 +120,19 @@ pub fn refused(object: &Object, error: ApplyError) -> Error {
     error
 }
 
-/// Sends the object of `changed`. A workload whose replicas an autoscaler sets begins with the least that it allows.
+/// Sends `object`. A new workload whose replicas an autoscaler sets begins with the least that it allows.
 pub async fn send(
     context: &Context,
     rendered: &Rendered,
-    changed: &Changed,
+    object: &Object,
+    is_new: bool,
     options: ApplyOptions,
 ) -> Result<cluster::AppliedObject, ApplyError> {
-    let minimum = rendered.minimum_replicas(&changed.object.key()).filter(|_| changed.live.is_none());
+    let minimum = rendered.minimum_replicas(&object.key()).filter(|_| is_new);
     match minimum {
-        None => context.cluster.apply(&changed.object.value, options).await,
+        None => context.cluster.apply(&object.value, options).await,
         Some(minimum) => {
-            let mut value = changed.object.value.clone();
+            let mut value = object.value.clone();
             value["spec"]["replicas"] = json!(minimum);
             context.cluster.apply(&value, options).await
         }

@@ -12,6 +12,7 @@ use crate::cluster::{ApplyOptions, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Applied, Event, Progress};
 use crate::manifest::Object;
+use crate::manifest::rendered::JOB_LABEL;
 use crate::model::ObjectKey;
 use crate::stage::apply::Rollout;
 use crate::stage::settle::{Watches, kubectl};
@@ -30,6 +31,7 @@ const LAST_LINES: Duration = Duration::from_secs(3);
 pub async fn run(context: &Context, rollout: &Rollout<'_>, watches: &mut Watches, job: &Object) -> Result<Applied> {
     let key = job.key();
     let started = Instant::now();
+    after_others(context, watches, job).await?;
     let live = context.cluster.get(&key).await?;
     let (live, how) = match live {
         Some(live) if holds(&live, &["Complete"]) => {
@@ -50,6 +52,41 @@ pub async fn run(context: &Context, rollout: &Rollout<'_>, watches: &mut Watches
     await_end(context, watch, &expectation, started).await?;
     context.events.send(Event::GatePassed { job: key, elapsed: started.elapsed() });
     Ok(Applied::Created)
+}
+
+/// Waits for Jobs that came from the same manifest with another content and still run: two migrations never run at once.
+/// What came of them is not this release's matter.
+async fn after_others(context: &Context, watches: &mut Watches, job: &Object) -> Result<()> {
+    let key = job.key();
+    let Some(base) = job.value["metadata"]["labels"][JOB_LABEL].as_str() else { return Ok(()) };
+    let selector = format!("{JOB_LABEL}={base}");
+    let namespace = key.namespace.as_deref();
+    let jobs = context.cluster.list_all(&key.api_version, &key.kind, namespace, Some(&selector)).await?;
+    for other in jobs.iter().filter(|other| !holds(other, &["Complete", "Failed"])) {
+        let Some(other) = Expectation::of(other).filter(|other| other.key.name != key.name) else { continue };
+        context
+            .events
+            .send(Event::GateStarted { job: other.key.clone(), how: "awaited: another release started it".into() });
+        let watch = watches.of(namespace.unwrap_or_default());
+        let end = Instant::now() + context.config.settle_timeout;
+        while !watch.synced() || is_under_way(&other, &watch.snapshot()) {
+            if timeout_at(end, watch.changed()).await.is_err() {
+                return Err(failed(&key, &format!("{} of another release has not ended in time", other.key)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the Job or any of its pods has not ended.
+fn is_under_way(job: &Expectation, snapshot: &Snapshot) -> bool {
+    let there = snapshot.jobs.get(&job.key.name).is_some();
+    there && matches!(judge_job(job, snapshot), Verdict::Progressing(_)) || has_pods(job, snapshot)
+}
+
+fn has_pods(job: &Expectation, snapshot: &Snapshot) -> bool {
+    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    snapshot.pods.iter().any(|pod| belongs(pod, job) && !matches!(phase(pod).as_str(), "Succeeded" | "Failed"))
 }
 
 /// Says why the Job is not run.
@@ -95,7 +132,9 @@ async fn await_end(context: &Context, watch: &mut Watch, job: &Expectation, star
                 return Ok(());
             }
             Verdict::Failed(why) | Verdict::Superseded(why) => {
+                context.events.send(Event::Failed { subject: job.key.name.clone(), message: why.clone() });
                 logs.finish().await;
+                pods_ended(context, watch, job).await;
                 return Err(failed(&job.key, &why));
             }
             Verdict::Progressing(why) if why != said => {
@@ -110,6 +149,20 @@ async fn await_end(context: &Context, watch: &mut Watch, job: &Expectation, star
                 Some(trouble) => Error::new(Kind::Unknown, format!("contact was lost: {trouble}")),
                 None => failed(&job.key, &format!("it has not ended in time; {said}")),
             });
+        }
+    }
+}
+
+/// Waits until no pod of a Job that has failed does anything any more: until then nobody else may have the lock.
+async fn pods_ended(context: &Context, watch: &mut Watch, job: &Expectation) {
+    let end = Instant::now() + GONE;
+    if has_pods(job, &watch.snapshot()) {
+        let why = "it has failed; its pods are ending".to_owned();
+        context.events.progress(Progress::Waiting { object: job.key.clone(), why });
+    }
+    while has_pods(job, &watch.snapshot()) {
+        if timeout_at(end, watch.changed()).await.is_err() {
+            return;
         }
     }
 }

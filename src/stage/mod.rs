@@ -5,6 +5,7 @@ pub mod apply;
 pub mod build;
 pub mod catalogue;
 pub mod changes;
+pub mod chart;
 pub mod collect;
 pub mod draft;
 pub mod gate;

@@ -296,7 +296,7 @@ async fn ask<'a>(context: &Context, request: &Request, rendered: &Rendered, chan
         // What `kubectl apply` owns is taken over before anything is sent; until then it stands in the way.
         let force = request.force_conflicts || changed.is_foreign(MANAGER);
         let options = ApplyOptions { dry_run: true, force };
-        (changed, apply::send(context, rendered, changed, options).await)
+        (changed, apply::send(context, rendered, &changed.object, changed.live.is_none(), options).await)
     };
     stream::iter(changes.writes()).map(one).buffered(CONCURRENT).collect().await
 }

@@ -3,10 +3,10 @@
 use crate::support::Project;
 
 /// A pod that needs a while until it is ready.
-const SLOW: &str = "readinessProbe:\n            initialDelaySeconds: 15";
+const SLOW: &str = "readinessProbe:\n            initialDelaySeconds: 60";
 
 #[test]
-fn a_second_deploy_is_told_who_holds_the_lock_and_a_killed_one_holds_none() {
+fn c1_c2_a_second_deploy_is_told_who_holds_the_lock_and_a_killed_one_holds_none() {
     let project = Project::new("lock");
     project.edit("product/deploy-k3s/manifests/api.yaml", "readinessProbe:", SLOW);
     let mut first = project.start(&["all"]);
@@ -18,7 +18,7 @@ fn a_second_deploy_is_told_who_holds_the_lock_and_a_killed_one_holds_none() {
 
     // Killed, it holds the lock no longer, and what it changed is put back before anything else.
     first.kill();
-    project.edit("product/deploy-k3s/manifests/api.yaml", "            initialDelaySeconds: 15\n", "");
+    project.edit("product/deploy-k3s/manifests/api.yaml", "            initialDelaySeconds: 60\n", "");
     project.hdeploy(&["all"]).exits(0).says("was not finished").says("settled with 1 replica");
     assert_eq!(project.served("api"), "api one\n");
     project.hdeploy(&["all"]).exits(0).says("no objects changed");
@@ -27,7 +27,7 @@ fn a_second_deploy_is_told_who_holds_the_lock_and_a_killed_one_holds_none() {
 }
 
 #[test]
-fn a_killed_deploy_is_undone_by_the_next_one() {
+fn c2_a_killed_deploy_is_undone_by_the_next_one() {
     let project = Project::new("undone");
     project.hdeploy(&["all"]).exits(0);
     let spec = |kind: &str, name: &str, path: &str| {

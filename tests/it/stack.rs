@@ -68,7 +68,7 @@ fn the_example_is_refused_as_long_as_its_own_values_stand() {
 }
 
 #[test]
-fn the_reference_stack_runs_and_its_metrics_arrive() {
+fn o6_the_reference_stack_runs_and_its_metrics_arrive() {
     let project = stack("stack");
     let configuration = ["all", "--config", "deploy-k3s/sandbox.yaml"];
 

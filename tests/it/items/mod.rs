@@ -1,9 +1,11 @@
-//! Guarantees of a roll-out, each by its letter. A test's name begins with those that it shows.
+//! What is promised, item by item: the name of each test begins with its items.
 
 mod apply;
 mod client;
+mod interrupted;
 mod secrecy;
 mod stack;
+mod waves;
 
 use serde_json::{Value, json};
 

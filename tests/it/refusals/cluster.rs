@@ -108,7 +108,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn an_account_without_rights() {
+fn o9_an_account_without_rights() {
     let project = Project::new("rights");
     project.kubectl(&["create", "serviceaccount", "robot"]);
     let resources = "--resource=pods,services,configmaps,jobs.batch";
@@ -130,7 +130,7 @@ fn an_account_without_rights() {
     });
     let name = &project.name;
     let words = [
-        format!("may not create, patch configmaps in {name}"),
+        format!("may not create, delete, patch configmaps in {name}"),
         format!("may not create, get, list, patch, watch deployments.apps in {name}"),
         format!("may not get pods/log in {name}"),
         format!("may not create, delete, patch jobs.batch in {name}"),

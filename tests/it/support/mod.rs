@@ -1,9 +1,12 @@
 //! What tests stand on: the sandbox that `scripts/test` brought up, and projects made for one test each.
 
+mod audit;
+pub mod front;
 mod outcome;
 mod project;
 mod proxy;
 mod sandbox;
+pub mod sim;
 
 pub use outcome::Outcome;
 pub use project::Project;

@@ -10,15 +10,21 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-impl Outcome {
-    /// Runs `command` to its end.
-    pub fn of(command: &mut Command) -> Self {
-        let Output { status, stdout, stderr } = command.output().expect("the program starts");
+/// A program that was killed has the code -1.
+impl From<Output> for Outcome {
+    fn from(Output { status, stdout, stderr }: Output) -> Self {
         Self {
             code: status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
         }
+    }
+}
+
+impl Outcome {
+    /// Runs `command` to its end.
+    pub fn of(command: &mut Command) -> Self {
+        Self::from(command.output().expect("the program starts"))
     }
 
     /// Everything that was said.

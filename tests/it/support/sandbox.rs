@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hdeploy::model::Digest;
 use serde_json::{Value, json};
+
+use super::audit::Audit;
 
 /// The environment that `scripts/sandbox/sandbox env` prints.
 pub struct Sandbox {
@@ -17,7 +17,7 @@ pub struct Sandbox {
     pub password: String,
     pub read_token: String,
     pub busybox: String,
-    audit_log: String,
+    audit: Audit,
     state: String,
 }
 
@@ -31,43 +31,15 @@ impl Sandbox {
             password: get("SANDBOX_REGISTRY_PASSWORD"),
             read_token: get("SANDBOX_REGISTRY_READ_TOKEN"),
             busybox: get("SANDBOX_MIRROR_BUSYBOX"),
-            audit_log: get("SANDBOX_AUDIT_LOG"),
+            audit: Audit::of(&get("SANDBOX_AUDIT_LOG")),
             state: get("SANDBOX_STATE"),
         }
-    }
-
-    /// Everything that the API server logged: it begins a new file from time to time.
-    fn audit(&self) -> String {
-        let folder = Path::new(&self.audit_log).parent().expect("a folder");
-        let entries = fs::read_dir(folder).expect("the logs").map(|entry| entry.expect("an entry").path());
-        let is_audit =
-            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("audit"));
-        let mut files: Vec<PathBuf> = entries.filter(is_audit).collect();
-        files.sort();
-        files.iter().map(|file| fs::read_to_string(file).expect("the audit log")).collect()
     }
 
     /// Writes by hdeploy that the API server logged, in the namespace of `project` and to objects outside of namespaces
     /// that are called `project` or `project-…`: everything but dry runs, reviews and the lock.
     pub fn writes(&self, project: &str) -> Vec<String> {
-        let log = self.audit();
-        let named =
-            |name: &str| name.strip_prefix(project).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-        // The log is long, and what is not about this project need not be understood.
-        log.lines()
-            .filter(|line| line.contains(project))
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|entry| {
-                let text = |pointer| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-                let uri = text("/requestURI");
-                (text("/objectRef/namespace") == project || named(text("/objectRef/name")))
-                    && text("/userAgent").starts_with("hdeploy")
-                    && !uri.contains("dryRun=All")
-                    && !uri.contains("accessreviews")
-                    && !uri.contains("/leases")
-            })
-            .map(|entry| format!("{} {}", entry["verb"].as_str().unwrap_or("?"), entry["requestURI"]))
-            .collect()
+        self.audit.writes(project)
     }
 
     /// What the registry answers for a manifest: its digest, or `None`.
