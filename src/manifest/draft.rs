@@ -67,6 +67,10 @@ impl Draft {
             draft.unused(config);
             draft.wanted = draft.everything(&config.namespace);
             publish::publish(&mut draft.objects);
+            // The name of a copy may be that of another object.
+            draft.twice(&mut findings);
+        }
+        if findings.is_empty() {
             return Ok(draft);
         }
         Err(Error::refused("the manifests cannot be deployed").details(findings).hint(read::READ_AGAIN))

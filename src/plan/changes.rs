@@ -293,6 +293,14 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_that_nobody_owns_is_no_change() {
+        let mut sent = body("blue");
+        sent["finalizers"] = json!([]);
+        sent["nothing"] = json!(null);
+        assert_eq!(action_of(&sent, Some(live(&sent, MANAGER))), Action::Keep);
+    }
+
+    #[test]
     fn an_answer_holds_for_the_same_body_over_the_same_live_object_only() {
         let at = |version: Option<&str>, colour: &str| {
             let mut object = live(&body(colour), MANAGER);

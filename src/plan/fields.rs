@@ -176,7 +176,10 @@ impl FieldSet {
     }
 
     fn covers_field(&self, name: &str, value: &Value) -> bool {
-        self.below.get(&Step::Field(name.into())).is_some_and(|below| below.covers_value(value))
+        // Of an empty list and of nothing the API server notes no owner.
+        value.is_null()
+            || value.as_array().is_some_and(Vec::is_empty)
+            || self.below.get(&Step::Field(name.into())).is_some_and(|below| below.covers_value(value))
     }
 
     fn covers_value(&self, value: &Value) -> bool {

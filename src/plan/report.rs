@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::changes::{Action, Changed, Changes, Removal};
 use super::difference::{Difference, bare, differences};
-use super::fields::{FieldSet, taken_over};
+use super::fields::FieldSet;
 use super::foreign::{ForeignChange, foreign_changes};
 use super::intent::Intent;
 use super::policies;
@@ -228,31 +228,41 @@ fn object(facts: &Facts<'_>, changed: &Changed, to_build: &BTreeMap<String, Stri
     ObjectPlan { object: changed.object.known_as(), source, action, differences }
 }
 
-/// What would change of a live object. What `kubectl apply` owns of it is taken over first, so that what the manifests
-/// leave out goes away; the API server cannot be asked about that without writing.
+/// What would change of a live object. What `kubectl apply` set and the manifests leave out goes away once its fields are
+/// taken over; the API server cannot be asked about that without writing, but the object remembers what was set.
 fn change(changed: &Changed, after: Option<&Value>, manager: &str) -> Vec<Difference> {
     let Some(live) = &changed.live else { return Vec::new() };
     let mut found = after.map(|after| differences(live, after)).unwrap_or_default();
-    let owners = taken_over(live, manager);
-    let owned = match owners.as_deref().and_then(<[Value]>::last) {
-        Some(entry) => FieldSet::parse(&entry["fieldsV1"]),
-        None if after.is_none() => FieldSet::applied_by(live, manager),
-        None => return found,
-    };
-    let mut owned = owned.cut(live);
-    for identity in ["apiVersion", "kind"] {
-        owned[identity] = live[identity].clone();
+    let set = last_applied(live).filter(|_| changed.is_foreign(manager));
+    if after.is_some() && set.is_none() {
+        return found;
     }
-    for identity in ["name", "namespace"] {
-        owned["metadata"][identity] = changed.object.value["metadata"][identity].clone();
-    }
-    let by_hand = differences(&owned, &changed.object.value);
+    let before = set.unwrap_or_else(|| FieldSet::applied_by(live, manager).cut(live));
     let news = |difference: &Difference| {
-        (after.is_none() || difference.after.is_none()) && found.iter().all(|known| known.path != difference.path)
+        let goes = difference.before.is_some() && difference.after.is_none();
+        (after.is_none() || goes) && found.iter().all(|known| known.path != difference.path)
     };
+    let by_hand = differences(&identified(before, &changed.object.value), &changed.object.value);
     let news: Vec<Difference> = by_hand.into_iter().filter(news).collect();
     found.extend(news);
     found
+}
+
+/// What `kubectl apply` was given the last time.
+fn last_applied(live: &Value) -> Option<Value> {
+    let text = live["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].as_str()?;
+    serde_json::from_str(text).ok()
+}
+
+/// `fields` with the identity of `object`, which is no difference.
+fn identified(mut fields: Value, object: &Value) -> Value {
+    for field in ["apiVersion", "kind"] {
+        fields[field] = object[field].clone();
+    }
+    for field in ["name", "namespace"] {
+        fields["metadata"][field] = object["metadata"][field].clone();
+    }
+    fields
 }
 
 fn removed(removal: &Removal, is_deleted: bool) -> ObjectPlan {

@@ -28,7 +28,8 @@ const USERS: [(&str, &str); 8] = [
 /// stays until the next deploy; that is no reason to fail this one.
 pub async fn unused_copies(context: &Context, lease: &Lease, rendered: &Rendered) {
     let wanted: BTreeSet<ObjectKey> = rendered.keys().into_iter().collect();
-    let namespaces: BTreeSet<&str> = wanted.iter().filter_map(|key| key.namespace.as_deref()).collect();
+    let allowed = context.config.allowed_namespaces.iter().map(String::as_str);
+    let namespaces: BTreeSet<&str> = wanted.iter().filter_map(|key| key.namespace.as_deref()).chain(allowed).collect();
     for namespace in namespaces {
         if let Err(error) = in_namespace(context, lease, namespace, &wanted).await {
             context.events.warn(namespace, format!("unused copies of configuration are left for later: {error}"));

@@ -60,6 +60,8 @@ pub fn told(outcome: Result<()>, closed: Result<()>) -> Result<()> {
         (Ok(()), Err(error)) => Err(error
             .detail("everything runs, but the journal of this deploy could not be taken away")
             .hint("without that, the next deploy puts back what this one changed")),
+        // The lock is lost, and with it the say over the journal.
+        (Err(error), Err(other)) if error.message == other.message => Err(error),
         (Err(error), Err(_)) => Err(error
             .detail("its journal could not be taken away: the next deploy puts back what this one changed")
             .hint("hdeploy recover does only that")),

@@ -19,6 +19,7 @@ use crate::plan::request::Request;
 use crate::stage::admission::{Namespaces, Pods};
 use crate::stage::build::Images;
 use crate::stage::catalogue::Release;
+use crate::stage::settle::kubectl;
 use crate::stage::survey::{self, Survey};
 use crate::stage::{Context, apply, changes, draft as drafts};
 
@@ -163,6 +164,10 @@ async fn objects(
         Err(_) if !all_rights => (Changes::default(), false),
         other => other.map_err(|error| vec![error])?,
     };
+    let paused = paused(&changes);
+    if !paused.is_empty() {
+        return Err(paused);
+    }
     let (provided, deletable, asked, pods) = tokio::join!(
         provided(context, needs),
         deletable(context, &changes),
@@ -179,6 +184,23 @@ async fn objects(
             Err([rights.err(), provided.err(), deletable.err(), accepted.err()].into_iter().flatten().collect())
         }
     }
+}
+
+/// Workloads that somebody has paused: what is sent to them never rolls out.
+fn paused(changes: &Changes) -> Vec<Error> {
+    let is_paused = |changed: &&Changed| {
+        let resumes = changed.object.value["spec"].get("paused").is_some();
+        changed.live.as_ref().is_some_and(|live| live["spec"]["paused"] == true && !resumes)
+    };
+    let error = |changed: &Changed| {
+        let key = changed.object.key();
+        Error::refused(format!(
+            "{}: {key} is paused in the cluster, so that nothing would roll out",
+            changed.object.source
+        ))
+        .hint(kubectl(&key, "rollout resume", ""))
+    };
+    changes.writes().filter(is_paused).map(error).collect()
 }
 
 async fn compare(context: &Context, request: &Request, rendered: &Rendered) -> Result<(Changes, bool)> {

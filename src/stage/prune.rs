@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::cluster::{Lease, MANAGER};
 use crate::error::Result;
 use crate::event::{Applied, Event};
+use crate::manifest::rendered::APPLIED;
 use crate::manifest::{Rendered, publish, wave};
 use crate::model::ObjectKey;
 use crate::plan::changes::{Changes, Removal};
-use crate::plan::fields::FieldSet;
+use crate::plan::fields::{FieldSet, entries};
 use crate::stage::Context;
 use crate::stage::apply::Rollout;
 
@@ -21,11 +24,19 @@ const GONE: Duration = Duration::from_mins(5);
 pub async fn removals(context: &Context, rendered: &Rendered) -> Result<Vec<Removal>> {
     let unwanted = unwanted(context, rendered).await?;
     let mut live = context.cluster.live(&unwanted).await?;
-    live.retain(|_, live| !FieldSet::applied_by(live, MANAGER).paths().is_empty());
+    live.retain(|_, live| is_ours(live));
     live.retain(|_, live| live["metadata"].get("deletionTimestamp").is_none());
     let mut removals: Vec<Removal> = live.into_iter().map(|(key, live)| Removal::new(key, live)).collect();
     removals.sort_by_key(|removal| wave::kind_of(&removal.live));
     Ok(removals)
+}
+
+/// Whether the object is still what hdeploy made of it: nobody else has taken everything over but hdeploy's own note.
+fn is_ours(live: &Value) -> bool {
+    let own = FieldSet::applied_by(live, MANAGER).paths();
+    let is_note = |path: &String| path.ends_with(APPLIED);
+    let others = entries(live).iter().any(|entry| entry["manager"] != MANAGER && entry.get("subresource").is_none());
+    own.iter().any(|path| !is_note(path)) || (!own.is_empty() && !others)
 }
 
 async fn unwanted(context: &Context, rendered: &Rendered) -> Result<Vec<ObjectKey>> {

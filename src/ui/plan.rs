@@ -12,7 +12,7 @@ use crate::model::Digest;
 use crate::plan::difference::{Difference, bare};
 use crate::plan::report::{ImagePlan, KnownImage, ObjectPlan, Plan, PlannedAction, Step};
 use crate::redact::{MASK, Redactor};
-use crate::text::plain;
+use crate::text::{CUT, plain};
 
 /// Prints `plan` without any secret, as one JSON object or as text.
 ///
@@ -132,12 +132,32 @@ fn fields(difference: &Difference, paint: Paint) -> Vec<String> {
         lines.extend(text_lines(before, after, paint));
         return lines;
     }
-    let side = |value: &Option<Value>, mark: &str, paint: &dyn Fn(&str) -> String| {
-        value.iter().map(|value| paint(&format!("      {mark} {}", plain(&bare(value))))).collect::<Vec<_>>()
+    let shown = |value: &Option<Value>| value.as_ref().map(bare);
+    let (before, after) = (shown(&difference.before), shown(&difference.after));
+    let same = match (&before, &after) {
+        (Some(before), Some(after)) => before.chars().zip(after.chars()).take_while(|(b, a)| b == a).count(),
+        _ => 0,
     };
-    lines.extend(side(&difference.before, "-", &|text| paint.red(text)));
-    lines.extend(side(&difference.after, "+", &|text| paint.green(text)));
+    let side = |value: &Option<String>, mark: &str, paint: &dyn Fn(&str) -> String| {
+        value.iter().map(|text| paint(&format!("      {mark} {}", plain(&excerpt(text, same))))).collect::<Vec<_>>()
+    };
+    lines.extend(side(&before, "-", &|text| paint.red(text)));
+    lines.extend(side(&after, "+", &|text| paint.green(text)));
     lines
+}
+
+/// A value as it is, or of a long one what stands around the place of which all before is the `same`.
+fn excerpt(text: &str, same: usize) -> String {
+    const LONG: usize = 160;
+    const BEFORE: usize = 40;
+    let letters = text.chars().count();
+    if letters <= LONG {
+        return text.to_owned();
+    }
+    let from = same.saturating_sub(BEFORE).min(letters - LONG);
+    let part: String = text.chars().skip(from).take(LONG).collect();
+    let cut = |is_cut: bool| if is_cut { CUT.to_string() } else { String::new() };
+    format!("{}{part}{} ({letters} letters)", cut(from > 0), cut(from + LONG < letters))
 }
 
 /// The lines of a long text that differ, with two around them.

@@ -6,6 +6,7 @@ use crate::support::Project;
 
 const CONFIG: &str = "product/deploy-k3s/config.yaml";
 const API: &str = "product/deploy-k3s/manifests/api.yaml";
+const SITE: &str = "product/deploy-k3s/manifests/site.yaml";
 const TOKEN: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: token}\nstringData: {TOKEN: made-up-token-1}\n";
 
 fn token(project: &Project, text: &str) {
@@ -72,6 +73,27 @@ fn everything_that_would_happen_is_told_and_nothing_happens() {
     // What is done then is what was said.
     project.hdeploy(&["all", "--force-conflicts"]).exits(0);
     project.hdeploy(&["plan", "--exit-code"]).exits(0).says("nothing to do");
+}
+
+#[test]
+fn a_plan_of_taking_over_names_what_goes_and_no_default_and_a_paused_workload_is_refused() {
+    let project = Project::new("plant");
+    project.hdeploy(&["all"]).exits(0);
+    let image =
+        project.kubectl(&["get", "deployment", "site", "-o", "jsonpath={.spec.template.spec.containers[0].image}"]);
+    let site = std::fs::read_to_string(project.path(SITE)).expect("a manifest");
+    let before = site.replace("  replicas: 1", "  minReadySeconds: 1\n  replicas: 1");
+    let line = before.lines().find(|line| line.contains("image:")).expect("an image").to_owned();
+    project.write("before.yaml", &before.replace(&line, &format!("          image: {image}")));
+    project.kubectl(&["delete", "deployment", "site"]);
+    project.kubectl(&["apply", "-f", &project.path("before.yaml").display().to_string()]);
+    let plan = project.hdeploy(&["plan"]).exits(0).says("spec.minReadySeconds\n      - 1");
+    plan.never_says("dnsPolicy").never_says("progressDeadlineSeconds").never_says("terminationMessagePath");
+
+    project.kubectl(&["rollout", "pause", "deployment", "site"]);
+    let written = project.sandbox().writes(&project.name);
+    project.hdeploy(&["all"]).exits(4).says("is paused in the cluster").says("rollout resume deployment/site");
+    assert_eq!(project.sandbox().writes(&project.name), written);
 }
 
 #[test]

@@ -56,6 +56,18 @@ fn what_left_the_manifests_is_told_and_deleted_on_demand_but_never_a_claim() {
     assert_eq!(there(&project), "configmap persistentvolumeclaim");
     deploy(&project, &["--prune"]).exits(0).says("no objects changed").never_says("/extra");
 
+    // What somebody else has made theirs in place is left, too.
+    project.write(MORE, &OBJECTS.replace("extra", "taken"));
+    deploy(&project, &[]).exits(0);
+    std::fs::remove_file(project.path(MORE)).expect("a file");
+    let theirs = project.path("theirs.yaml");
+    let taken = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: taken}\ndata: {a: theirs}\n";
+    project.write("theirs.yaml", taken);
+    let file = theirs.display().to_string();
+    project.kubectl(&["apply", "--server-side", "--force-conflicts", "--field-manager=others", "-f", &file]);
+    deploy(&project, &["--prune"]).exits(0).says("/taken deleted").says("1 object changed");
+    assert_eq!(project.kubectl(&["get", "configmap", "taken", "-o", "jsonpath={.data.a}"]), "theirs");
+
     // Back in the manifests, it is made anew.
     project.write(MORE, OBJECTS);
     deploy(&project, &["--force-conflicts"]).exits(0);
