@@ -21,6 +21,15 @@ pub struct Revision {
     pub root: PathBuf,
 }
 
+impl Revision {
+    /// Whether `dir` lies in this repository, and in none that lies inside of it.
+    pub fn covers(&self, dir: &Path) -> bool {
+        let Ok(dir) = dir.canonicalize() else { return false };
+        let inside = dir.ancestors().take_while(|folder| *folder != self.root);
+        dir.starts_with(&self.root) && inside.into_iter().all(|folder| !folder.join(".git").exists())
+    }
+}
+
 /// The revision of the repository that holds `dir`; `None` when none does.
 ///
 /// # Errors
@@ -168,6 +177,18 @@ mod tests {
         assert_eq!(revision.short, git(dir.path(), &["rev-parse", "--short=7", "HEAD"]));
         assert_eq!(revision.root, dir.path().canonicalize().unwrap());
         assert!(!revision.dirty);
+    }
+
+    #[tokio::test]
+    async fn a_repository_covers_its_folders_and_not_those_of_one_inside_of_it() {
+        let dir = committed();
+        let revision = state(dir.path()).await.unwrap().unwrap();
+        let other = dir.path().join("inside/other");
+        std::fs::create_dir_all(other.join("deep")).unwrap();
+        assert!(revision.covers(dir.path()) && revision.covers(&other.join("deep")));
+        std::fs::write(other.join(".git"), "gitdir: elsewhere\n").unwrap();
+        assert!(!revision.covers(&other.join("deep")) && revision.covers(&dir.path().join("inside")));
+        assert!(!revision.covers(dir.path().parent().unwrap()) && !revision.covers(&other.join("nowhere")));
     }
 
     #[tokio::test]

@@ -1,5 +1,8 @@
 //! Reading objects.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use kube::core::Request as Paths;
 use kube::core::params::ListParams;
 use serde::Deserialize;
@@ -12,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::model::ObjectKey;
 
 const PAGE: u32 = 500;
+const AT_ONCE: usize = 8;
+/// Kinds of which at most so many objects are wanted are read one by one.
+const FEW: usize = 2;
 
 #[derive(Deserialize)]
 struct Page {
@@ -61,6 +67,35 @@ impl Cluster {
             Err(failure) if failure.code() == Some(404) => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// The live objects called `keys`, those that are there: one list for each kind and namespace.
+    pub async fn live(&self, keys: &[ObjectKey]) -> Result<BTreeMap<ObjectKey, Value>> {
+        let mut groups: BTreeMap<(String, String, Option<String>), BTreeSet<ObjectKey>> = BTreeMap::new();
+        for key in keys {
+            let group = (key.api_version.clone(), key.kind.clone(), key.namespace.clone());
+            groups.entry(group).or_default().insert(key.clone());
+        }
+        let found = iter(groups.into_values().map(|wanted| self.group(wanted))).buffer_unordered(AT_ONCE);
+        let found: Vec<Vec<(ObjectKey, Value)>> = found.try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn group(&self, wanted: BTreeSet<ObjectKey>) -> Result<Vec<(ObjectKey, Value)>> {
+        let Some(one) = wanted.first().cloned() else { return Ok(Vec::new()) };
+        if self.resource(&one).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        if wanted.len() <= FEW {
+            let mut found = Vec::new();
+            for key in wanted {
+                found.extend(self.get(&key).await?.map(|live| (key, live)));
+            }
+            return Ok(found);
+        }
+        let all = self.list_all(&one.api_version, &one.kind, one.namespace.as_deref(), None).await?;
+        let keyed = all.into_iter().filter_map(|live| Some((ObjectKey::of(&live)?, live)));
+        Ok(keyed.filter(|(key, _)| wanted.contains(key)).collect())
     }
 
     /// All objects of a kind in `namespace`, or in all namespaces, that `selector` selects ("app=api,tier!=db"). Each

@@ -1,8 +1,5 @@
 //! Who owns the fields of an object: changed without changing any value.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -15,40 +12,7 @@ use crate::error::Result;
 use crate::model::ObjectKey;
 use crate::plan::fields::HOLDER;
 
-const AT_ONCE: usize = 8;
-/// Kinds of which at most so many objects are wanted are read one by one.
-const FEW: usize = 2;
-
 impl Cluster {
-    /// The live objects called `keys`, those that are there: one list for each kind and namespace.
-    pub async fn live(&self, keys: &[ObjectKey]) -> Result<BTreeMap<ObjectKey, Value>> {
-        let mut groups: BTreeMap<(String, String, Option<String>), BTreeSet<ObjectKey>> = BTreeMap::new();
-        for key in keys {
-            let group = (key.api_version.clone(), key.kind.clone(), key.namespace.clone());
-            groups.entry(group).or_default().insert(key.clone());
-        }
-        let found = iter(groups.into_values().map(|wanted| self.group(wanted))).buffer_unordered(AT_ONCE);
-        let found: Vec<Vec<(ObjectKey, Value)>> = found.try_collect().await?;
-        Ok(found.into_iter().flatten().collect())
-    }
-
-    async fn group(&self, wanted: BTreeSet<ObjectKey>) -> Result<Vec<(ObjectKey, Value)>> {
-        let Some(one) = wanted.first().cloned() else { return Ok(Vec::new()) };
-        if self.resource(&one).await?.is_none() {
-            return Ok(Vec::new());
-        }
-        if wanted.len() <= FEW {
-            let mut found = Vec::new();
-            for key in wanted {
-                found.extend(self.get(&key).await?.map(|live| (key, live)));
-            }
-            return Ok(found);
-        }
-        let all = self.list_all(&one.api_version, &one.kind, one.namespace.as_deref(), None).await?;
-        let keyed = all.into_iter().filter_map(|live| Some((ObjectKey::of(&live)?, live)));
-        Ok(keyed.filter(|(key, _)| wanted.contains(key)).collect())
-    }
-
     /// Replaces the `managedFields` of the object as `live` shows it; `None` when it has changed since.
     pub async fn set_owners(&self, live: &Value, owners: &[Value]) -> Result<Option<Value>> {
         let body = json!([

@@ -1,6 +1,7 @@
 //! The objects exactly as they are sent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
@@ -20,6 +21,8 @@ pub const JOB_LABEL: &str = "hdeploy.dev/job";
 pub struct Rendered {
     objects: Vec<Object>,
     wanted: BTreeSet<Identity>,
+    /// Kind, name and namespace of what autoscalers scale, with the least replicas that they allow.
+    scaled: BTreeMap<(String, String, Option<String>), i64>,
 }
 
 impl Rendered {
@@ -31,7 +34,8 @@ impl Rendered {
     }
 
     pub(super) fn new(objects: Vec<Object>, wanted: BTreeSet<Identity>) -> Self {
-        Self { objects, wanted }
+        let scaled = scaled(&objects);
+        Self { objects, wanted, scaled }
     }
 
     /// Whether the manifests define `key`, be it among these objects or not.
@@ -64,6 +68,7 @@ impl Rendered {
                 name_after_content(&mut object.value);
             }
         }
+        self.scaled = scaled(&self.objects);
         self.leave_scaled_replicas();
         for object in &mut self.objects {
             stamp(&mut object.value);
@@ -122,16 +127,18 @@ impl Rendered {
 
     /// The least replicas that an autoscaler allows `key`; `None` when none scales it.
     pub fn minimum_replicas(&self, key: &ObjectKey) -> Option<i64> {
-        let scales = |object: &&Object| {
-            let target = &object.value["spec"]["scaleTargetRef"];
-            object.kind() == "HorizontalPodAutoscaler"
-                && target["kind"] == key.kind.as_str()
-                && target["name"] == key.name.as_str()
-                && object.key().namespace == key.namespace
-        };
-        let scaler = self.objects.iter().find(scales)?;
-        Some(scaler.value["spec"]["minReplicas"].as_i64().unwrap_or(1))
+        self.scaled.get(&(key.kind.clone(), key.name.clone(), key.namespace.clone())).copied()
     }
+}
+
+fn scaled(objects: &[Object]) -> BTreeMap<(String, String, Option<String>), i64> {
+    let of = |object: &Object| {
+        let target = &object.value["spec"]["scaleTargetRef"];
+        let name = |field: &str| target[field].as_str().map(str::to_owned);
+        let least = object.value["spec"]["minReplicas"].as_i64().unwrap_or(1);
+        Some(((name("kind")?, name("name")?, object.key().namespace), least))
+    };
+    objects.iter().filter(|object| object.kind() == "HorizontalPodAutoscaler").filter_map(of).collect()
 }
 
 /// Scopes of the kinds that the manifests themselves define.
@@ -163,14 +170,37 @@ fn stamp(object: &mut Value) {
 
 /// JSON with sorted keys: the same content gives the same text.
 pub(super) fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(map) => {
-            let sorted: BTreeMap<&String, String> = map.iter().map(|(key, value)| (key, canonical(value))).collect();
-            let fields: Vec<String> = sorted.iter().map(|(key, text)| format!("{key:?}:{text}")).collect();
-            format!("{{{}}}", fields.join(","))
+            let mut fields: Vec<(&String, &Value)> = map.iter().collect();
+            fields.sort_unstable_by_key(|(key, _)| *key);
+            text.push('{');
+            for (number, (key, value)) in fields.into_iter().enumerate() {
+                let comma = if number > 0 { "," } else { "" };
+                let _ = write!(text, "{comma}{key:?}:");
+                write_canonical(value, text);
+            }
+            text.push('}');
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        other => other.to_string(),
+        Value::Array(items) => {
+            text.push('[');
+            for (number, item) in items.iter().enumerate() {
+                if number > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
+        }
+        other => {
+            let _ = write!(text, "{other}");
+        }
     }
 }
 

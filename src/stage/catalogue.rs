@@ -239,7 +239,11 @@ fn not_there(repository: &Repository, wanted: &Tag, have: &[Tag]) -> String {
 }
 
 async fn naming_of(service: &Service, build: &Build, release: &Release) -> Result<(Naming, String)> {
-    let own = git::state(&build.context).await?;
+    // Most sources lie in the repository that was asked already.
+    let own = match &release.revision {
+        Some(revision) if revision.covers(&build.context) => Some(revision.clone()),
+        _ => git::state(&build.context).await?,
+    };
     let clean = own.as_ref().is_some_and(|revision| !revision.dirty);
     let content = if clean { None } else { Some(content_hash(build.clone()).await?) };
     let named_by_person = own.is_none().then_some(content.as_deref()).flatten();
