@@ -167,7 +167,11 @@ fn b6_a_token_that_is_replaced_meanwhile_is_read_again() {
             container(web)["env"] = json!([{"name": "A", "value": value}]);
         })]));
         let kubeconfig = proxy.kubeconfig(&project, &file);
-        project.deploy_with(&[], &[("KUBECONFIG", &kubeconfig)]).exits(0).never_says("made-up").never_says("401");
+        project
+            .deploy_with(&[], &[("KUBECONFIG", &kubeconfig)])
+            .exits(0)
+            .never_says("made-up")
+            .never_says("Unauthorized");
         for token in ["Bearer made-up-old", "Bearer made-up-new"] {
             assert!(!proxy.seen(&[until, token]).is_empty(), "{until} {token}");
         }

@@ -66,6 +66,11 @@ fn uids(project: &Project, service: &str) -> BTreeSet<String> {
 #[test]
 fn a3_a4_a8_the_whole_stack_is_taken_over_and_only_pods_restart_that_changed() {
     let project = stack("over");
+    // One pod of each leaves room on the node for the other tests.
+    let fewer = "patches:\n  - {target: {kind: HorizontalPodAutoscaler, name: api}, merge: {spec: {minReplicas: 1}}}\n  \
+                 - {target: {kind: Deployment, name: web}, merge: {spec: {replicas: 1}}}\n";
+    project.edit("product/deploy-k3s/sandbox.yaml", "patches:\n", fewer);
+    project.commit("product");
     let objects = rendered(&project);
     let before: Vec<Value> = objects.iter().cloned().filter_map(earlier).collect();
     project.write("before.yaml", &text(&before));
