@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{Digest, Invalid, ServiceName, Tag};
-use crate::plan::request::Request;
+use crate::plan::request::{Request, Wait};
 
 /// Build, push and roll out the images of a product on a Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -51,7 +52,7 @@ pub enum Command {
     /// Print what a deploy would do, and do nothing
     Plan(PlanArgs),
     /// Put back what a deploy changed that did not come to its end
-    Recover,
+    Recover(RecoverArgs),
     /// Print the objects as a deploy would send them, in that order; needs no daemon and no cluster
     Render(RenderArgs),
 }
@@ -68,6 +69,28 @@ pub struct PlanArgs {
     /// Exit with 6 when the deploy would do anything
     #[arg(long)]
     pub exit_code: bool,
+}
+
+/// How to recover.
+#[derive(Clone, Debug, Args)]
+pub struct RecoverArgs {
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// How long to wait for what was applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub struct WaitArgs {
+    /// A wave may take so long [default: settle.timeout, or what probes and images of each workload allow]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
+    /// Take a timeout that is shorter than a good rollout may need
+    #[arg(long)]
+    pub force_timeout: bool,
+    /// So long everything has to run before it counts [default: settle.soak, or 10]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub soak: Option<u64>,
 }
 
 /// What to render, and how.
@@ -141,6 +164,9 @@ pub struct DeployArgs {
     /// namespaces and custom resource definitions
     #[arg(long, conflicts_with = "only")]
     pub prune: bool,
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 impl From<DeployArgs> for Request {
@@ -152,6 +178,17 @@ impl From<DeployArgs> for Request {
             only: arguments.only.into_iter().collect(),
             force_conflicts: arguments.force_conflicts,
             prune: arguments.prune,
+            wait: arguments.wait.into(),
+        }
+    }
+}
+
+impl From<WaitArgs> for Wait {
+    fn from(arguments: WaitArgs) -> Self {
+        Self {
+            timeout: arguments.timeout.map(Duration::from_secs),
+            force_timeout: arguments.force_timeout,
+            soak: arguments.soak.map(Duration::from_secs),
         }
     }
 }

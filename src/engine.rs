@@ -17,9 +17,11 @@ use crate::plan::request::Request;
 use crate::stage::apply::{AppliedObject, Rollout};
 use crate::stage::catalogue::{Catalogue, Release};
 use crate::stage::preflight::{Foreseen, Purpose, Ready};
-use crate::stage::settle::Watches;
+use crate::stage::settle::{Awaited, Watches};
 use crate::stage::{self, Context};
 
+/// A shorter soak is told of: a kubelet reports an end up to a second late.
+const SOAK: Duration = Duration::from_secs(8);
 /// How long the API server may take to serve a kind whose definition it has accepted.
 const KINDS_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -114,7 +116,8 @@ pub async fn recover(context: &Context) -> Result<()> {
     }
     stage::journal::under_lock(context, "recover", async |lease| {
         let restored = stage::journal::unfinished(context, lease).await?.unwrap_or_default();
-        stage::settle::settle(context, &mut Watches::new(context), &restored).await
+        let restored = restored.iter().map(|object| Awaited { object, changed: true });
+        stage::settle::settle(context, &mut Watches::new(context), restored).await
     })
     .await
 }
@@ -128,6 +131,7 @@ async fn judge(context: &Context, changes: &Changes, run: &mut Run<'_>) -> Resul
         }
     }
     let live = changes.objects().filter_map(|changed| changed.live.as_ref());
+    let live = live.map(|object| Awaited { object, changed: false });
     stage::settle::settle(context, &mut Watches::new(context), live).await
 }
 
@@ -205,6 +209,7 @@ async fn roll_out(
     run: &mut Run<'_>,
 ) -> Result<()> {
     let mut watches = Watches::new(context);
+    warn_of_short_soak(context);
     stage::prune::note_applied(context, rollout).await?;
     for wave in waves {
         if wave.kind == WaveKind::Gate {
@@ -215,6 +220,7 @@ async fn roll_out(
             continue;
         }
 
+        watches.measure(&wave.objects).await?;
         let charts = stage::chart::changed(context, rollout, wave).await?;
         let applied = stage::apply::wave(context, request, rollout, wave).await?;
         for object in &applied {
@@ -227,12 +233,26 @@ async fn roll_out(
         if wave.kind == WaveKind::CustomResourceDefinitions {
             context.cluster.wait_for_kinds(&rollout.rendered.keys(), KINDS_PATIENCE).await?;
         }
-        stage::settle::settle(context, &mut watches, applied.iter().map(|object| &object.value)).await?;
+        let awaited = applied.iter().map(AppliedObject::awaited);
+        stage::settle::settle(context, &mut watches, awaited).await?;
         stage::chart::follow(context, &mut watches, charts).await?;
     }
     let deleted = stage::prune::delete(context, rollout).await?;
     run.changed += deleted;
     Ok(())
+}
+
+/// Whatever crashes a few seconds after it is ready passes for running without a soak.
+fn warn_of_short_soak(context: &Context) {
+    let soak = context.settle.soak;
+    if soak < SOAK {
+        let message = format!(
+            "only {} s: what ends a few seconds after it is ready counts as running; {} s are safe",
+            soak.as_secs(),
+            SOAK.as_secs()
+        );
+        context.events.warn("soak", message);
+    }
 }
 
 /// Says who keeps the old values of a ConfigMap or Secret that was changed in place.

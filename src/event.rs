@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::manifest;
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName, Tag};
 use crate::redact::Redactor;
+use crate::verdict::Cause;
 
 /// The parts of a deploy, in the order in which they start. Images are pushed while others are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -198,6 +199,35 @@ pub enum Event {
         /// What did not work, in a few words: "build failed", "did not settle".
         message: String,
     },
+    /// A workload that is waited for shows a sign that something is wrong. It may still come right.
+    Trouble {
+        /// The workload.
+        workload: ObjectKey,
+        /// What is wrong.
+        cause: Box<Cause>,
+        /// How long it may stay like this, when that is known.
+        fails_in: Option<Duration>,
+    },
+    /// A workload or a gate's Job will not get there by itself.
+    WorkloadFailed {
+        /// The workload.
+        workload: ObjectKey,
+        /// Why.
+        cause: Box<Cause>,
+        /// How long it was waited for.
+        elapsed: Duration,
+    },
+    /// What a container wrote last.
+    LastLines {
+        /// The workload that failed.
+        workload: ObjectKey,
+        /// Its pod.
+        pod: String,
+        /// The container.
+        container: String,
+        /// Without their ends.
+        lines: Vec<String>,
+    },
     /// Something that is not as it should be and does not stop the deploy.
     Warning {
         /// What it is about: a service, a workload, a file.
@@ -328,8 +358,31 @@ impl Events {
             Event::Failed { subject, message } => Event::Failed { subject: mask(subject), message: mask(message) },
             Event::Warning { subject, message } => Event::Warning { subject: mask(subject), message: mask(message) },
             Event::Note { subject, message } => Event::Note { subject: mask(subject), message: mask(message) },
+            Event::Trouble { workload, cause, fails_in } => {
+                Event::Trouble { workload, cause: self.masked_cause(cause), fails_in }
+            }
+            Event::WorkloadFailed { workload, cause, elapsed } => {
+                Event::WorkloadFailed { workload, cause: self.masked_cause(cause), elapsed }
+            }
+            Event::LastLines { workload, pod, container, lines } => {
+                let lines = lines.into_iter().map(mask).collect();
+                Event::LastLines { workload, pod, container, lines }
+            }
             other => other,
         }
+    }
+
+    fn masked_cause(&self, cause: Box<Cause>) -> Box<Cause> {
+        let mask = |text: String| self.redactor.shown(&text);
+        let cause = *cause;
+        Box::new(Cause {
+            reason: mask(cause.reason),
+            message: mask(cause.message),
+            meaning: mask(cause.meaning),
+            image: cause.image.map(mask),
+            advice: cause.advice.into_iter().map(mask).collect(),
+            ..cause
+        })
     }
 }
 

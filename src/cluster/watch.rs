@@ -135,9 +135,13 @@ impl Follower {
     async fn round<K: Followed>(&self) -> Result<(), Failure> {
         let paths = Paths::new(K::url_path(&(), Some(&self.namespace)));
         let request = paths.list(&ListParams::default()).map_err(|e| Failure::Transport(e.to_string()))?;
-        let list: ObjectList<K> = self.cluster.once(request).await?.json()?;
+        let answer = self.cluster.once(request).await?;
+        let list: ObjectList<K> = answer.json()?;
         let version = list.metadata.resource_version.clone().unwrap_or_default();
-        self.tell(|snapshot| snapshot.replace(list.items));
+        self.tell(|snapshot| {
+            snapshot.replace(list.items);
+            snapshot.listed = answer.date.or(snapshot.listed);
+        });
         let params = WatchParams::default().timeout(ROUND);
         let request = paths.watch(&params, &version).map_err(|e| Failure::Transport(e.to_string()))?;
         timeout(ROUND_PATIENCE, self.events::<K>(request)).await.unwrap_or(Err(Failure::silent(ROUND_PATIENCE)))

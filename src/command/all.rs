@@ -13,5 +13,5 @@ use crate::redact::Redactor;
 /// As [`engine::deploy`]; also when the configuration or the kubeconfig cannot be used.
 pub async fn run(common: CommonArgs, arguments: DeployArgs, redactor: Redactor) -> Result<()> {
     let request = Request::from(arguments);
-    on_cluster(&common, &redactor, async |context| engine::deploy(context, &request).await).await
+    on_cluster(&common, request.wait, &redactor, async |context| engine::deploy(context, &request).await).await
 }

@@ -17,6 +17,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
+use crate::plan::request::Wait;
 use crate::redact::Redactor;
 use crate::registry::Registry;
 use crate::stage::{Context, Wrote};
@@ -60,7 +61,9 @@ fn dispatch(cli: Cli, redactor: &Redactor) -> Result<ExitCode> {
             let changes = block_on(plan::run(cli.common, arguments, redactor.clone()))?;
             return Ok(if changes { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS });
         }
-        Some(Command::Recover) if bare => return done(recover::run(cli.common, redactor.clone())),
+        Some(Command::Recover(arguments)) if bare => {
+            return done(recover::run(cli.common, arguments, redactor.clone()));
+        }
         Some(Command::Render(arguments)) if bare => return done(render::run(cli.common, arguments, redactor.clone())),
         Some(_) => {
             return Err(Error::refused("options of a deploy stand before the verb")
@@ -114,17 +117,20 @@ impl Setup {
 /// Does `work` on the cluster until it is done or a signal comes, and waits until everything is said.
 async fn on_cluster(
     common: &CommonArgs,
+    wait: Wait,
     redactor: &Redactor,
     work: impl AsyncFnOnce(&Context) -> Result<()>,
 ) -> Result<()> {
     let view = if common.plain { View::Lines } else { View::Auto };
     let setup = Setup::open(common, view, redactor)?;
+    let settle = setup.config.settle.overridden(wait);
     let cluster = Cluster::connect(common.context.as_deref(), setup.config.context.as_deref()).await?;
     let context = Context {
         config: Arc::clone(&setup.config),
         events: setup.events.clone(),
         registry: setup.registry.clone(),
         cluster,
+        settle,
         wrote: Wrote::default(),
     };
     let outcome = tokio::select! {

@@ -15,7 +15,7 @@ use crate::ui;
 pub async fn run(common: CommonArgs, arguments: PlanArgs, redactor: Redactor) -> Result<bool> {
     let request = Request::from(arguments.deploy);
     let mut plan = None;
-    on_cluster(&common, &redactor, async |context| {
+    on_cluster(&common, request.wait, &redactor, async |context| {
         plan = Some(engine::plan(context, &request).await?);
         Ok(())
     })

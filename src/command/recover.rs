@@ -1,6 +1,6 @@
 //! `hdeploy recover`: what an unfinished deploy changed is put back, and nothing else happens.
 
-use crate::cli::CommonArgs;
+use crate::cli::{CommonArgs, RecoverArgs};
 use crate::command::on_cluster;
 use crate::engine;
 use crate::error::Result;
@@ -10,6 +10,6 @@ use crate::redact::Redactor;
 ///
 /// # Errors
 /// As [`engine::recover`]; also when the configuration or the kubeconfig cannot be used.
-pub async fn run(common: CommonArgs, redactor: Redactor) -> Result<()> {
-    on_cluster(&common, &redactor, async |context| engine::recover(context).await).await
+pub async fn run(common: CommonArgs, arguments: RecoverArgs, redactor: Redactor) -> Result<()> {
+    on_cluster(&common, arguments.wait.into(), &redactor, async |context| engine::recover(context).await).await
 }

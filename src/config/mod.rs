@@ -27,6 +27,7 @@ pub(crate) use source::shown;
 
 use crate::error::Result;
 use crate::model::{ImageRef, Repository, ServiceName};
+use crate::plan::request::Wait;
 use crate::redact::{Redactor, Secret};
 
 /// Bytes that a configuration, and any file that it takes values from, may have: as many as fit into a ConfigMap.
@@ -61,8 +62,31 @@ pub struct Config {
     pub patches: Vec<Patch>,
     /// Workload name to the names of workloads that must have settled before it is applied.
     pub order: BTreeMap<String, Vec<String>>,
-    /// How long one wave may take to settle.
-    pub settle_timeout: Duration,
+    /// How long is waited for what was applied.
+    pub settle: Settle,
+}
+
+/// How long is waited for what was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// A wave may take so long. Without it, every workload may take as long as its probes and images allow.
+    pub timeout: Option<Duration>,
+    /// The timeout counts also when good rollouts may need longer.
+    pub force_timeout: bool,
+    /// So long everything has to run before it counts.
+    pub soak: Duration,
+}
+
+impl Settle {
+    /// With what the command line says instead.
+    #[must_use]
+    pub fn overridden(self, wait: Wait) -> Self {
+        Self {
+            timeout: wait.timeout.or(self.timeout),
+            force_timeout: wait.force_timeout || self.force_timeout,
+            soak: wait.soak.unwrap_or(self.soak),
+        }
+    }
 }
 
 /// The image registry.

@@ -6,7 +6,7 @@ use super::fields::Fields;
 use super::raw::Raw;
 use super::tree::{Node, Yaml};
 use super::value::Values;
-use super::{Config, checks, objects, order, services};
+use super::{Config, Settle, checks, objects, order, services};
 use crate::error::{Error, Result};
 use crate::model::is_dns_label;
 use crate::redact::Redactor;
@@ -27,7 +27,8 @@ const KEYS: [&str; 14] = [
     "settle",
     "substitutions",
 ];
-const SETTLE_SECONDS: u64 = 600;
+/// Kubelets report an end up to a second late, and programs that end at once do so within a few.
+const SOAK: Duration = Duration::from_secs(10);
 
 /// Validates `raw` and reads every value that comes from elsewhere.
 ///
@@ -93,7 +94,7 @@ fn config(raw: &Raw, root: &Node, values: &Values<'_>) -> Option<Config> {
         images: objects::images(&fields, values),
         patches: super::patches::patches(&fields, values),
         order: order::order(&fields, values),
-        settle_timeout: settle_timeout(&fields, values),
+        settle: settle(&fields, values),
         services,
         namespace: namespace?,
         registry: registry?,
@@ -127,14 +128,15 @@ fn allowed_namespaces(fields: &Fields<'_>, values: &Values<'_>) -> Vec<String> {
     names.into_iter().map(|(_, name)| name).collect()
 }
 
-fn settle_timeout(root: &Fields<'_>, values: &Values<'_>) -> Duration {
-    let settle = root.get("settle").and_then(|node| Fields::open(values, node, "settle", &["timeout"]));
-    let seconds = settle.and_then(|settle| {
-        let seconds = settle.text("timeout")?.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
+fn settle(root: &Fields<'_>, values: &Values<'_>) -> Settle {
+    let fields = root.get("settle").and_then(|node| Fields::open(values, node, "settle", &["timeout", "soak"]));
+    let seconds = |name: &str, least: u64| {
+        let fields = fields.as_ref()?;
+        let seconds = fields.text(name)?.parse().ok().filter(|seconds| (least..=86_400).contains(seconds));
         if seconds.is_none() {
-            settle.report("timeout", "settle.timeout is a whole number of seconds, from 1 to 86400");
+            fields.report(name, format!("settle.{name} is a whole number of seconds, from {least} to 86400"));
         }
-        seconds
-    });
-    Duration::from_secs(seconds.unwrap_or(SETTLE_SECONDS))
+        seconds.map(Duration::from_secs)
+    };
+    Settle { timeout: seconds("timeout", 1), force_timeout: false, soak: seconds("soak", 0).unwrap_or(SOAK) }
 }

@@ -112,7 +112,7 @@ fn a_whole_configuration_means_what_it_says() {
     assert_eq!((build.args["RELEASE"].as_str(), build.args["URL"].as_str()), ("1.10", "https://api.example"));
     assert!(config.services[1].build.is_none());
     assert_eq!(config.manifests, [product.0.path().join("deploy-k3s/manifests")]);
-    assert_eq!(config.settle_timeout, Duration::from_mins(30));
+    assert_eq!(config.settle.timeout, Some(Duration::from_mins(30)));
     assert_eq!(config.order["migrate"], ["cache"]);
     assert_eq!(config.images[0].1.to_string(), format!("mirror.example/cache@{DIGEST}"));
 }

@@ -1,5 +1,6 @@
 //! Manifests: read as kubectl reads them, drafted with holes for images, rendered, ordered into waves.
 
+pub mod budget;
 pub mod draft;
 pub mod images;
 mod json;

@@ -3,16 +3,13 @@
 use serde_json::Value;
 
 use super::Object;
+use super::budget::{self, list};
 use super::images::pod_specs;
 
 /// Annotation of a workload of which two may never run at once.
 const SINGLETON: &str = "hdeploy.dev/singleton";
 /// What Kubernetes takes for `progressDeadlineSeconds` when the manifest has none.
 const DEADLINE: i64 = 600;
-/// Seconds that an init container, an image and everything else may take.
-const INIT: i64 = 60;
-const PULL: i64 = 120;
-const REST: i64 = 30;
 /// A finished Job that goes sooner is run again by the next deploy.
 const KEPT: i64 = 600;
 
@@ -56,7 +53,8 @@ fn deployment(object: &Object, others: &[Object]) -> Vec<String> {
             findings.push(format!("spec.replicas: more than one, and {SINGLETON} says never two at once"));
         }
     }
-    let needed = budget(spec) + if recreate { grace(spec) + 1 } else { 0 };
+    let grace = if recreate { budget::grace(&object.value) + 1 } else { 0 };
+    let needed = budget::of_pod(&object.value, None) + grace;
     let deadline = spec["progressDeadlineSeconds"].as_i64().unwrap_or(DEADLINE);
     if deadline < needed {
         findings.push(format!(
@@ -83,50 +81,6 @@ fn claim_of_one_node(object: &Object, others: &[Object]) -> Option<String> {
         })
     };
     names.find(of_one_node).map(str::to_owned)
-}
-
-fn grace(spec: &Value) -> i64 {
-    number(&spec["template"]["spec"], "terminationGracePeriodSeconds", 30)
-}
-
-/// Seconds that a pod may take until it is available.
-fn budget(spec: &Value) -> i64 {
-    let pod = &spec["template"]["spec"];
-    let plain = list(&pod["initContainers"]).iter().filter(|c| c["restartPolicy"] != "Always").count();
-    let slowest = list(&pod["containers"]).iter().map(until_ready).max().unwrap_or(0);
-    let mut images: Vec<&str> = ["containers", "initContainers"]
-        .iter()
-        .flat_map(|field| list(&pod[*field]))
-        .filter_map(|c| c["image"].as_str())
-        .collect();
-    images.sort_unstable();
-    images.dedup();
-    let times = |count: usize, seconds: i64| i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(seconds);
-    [times(plain, INIT), slowest, number(spec, "minReadySeconds", 0), times(images.len(), PULL), REST]
-        .into_iter()
-        .fold(0, i64::saturating_add)
-}
-
-fn until_ready(container: &Value) -> i64 {
-    let probe = |field: &str, tries: &str, usual: i64| {
-        let probe = container.get(field).filter(|probe| probe.is_object())?;
-        let tried = number(probe, tries, usual).saturating_mul(number(probe, "periodSeconds", 10));
-        Some(number(probe, "initialDelaySeconds", 0).saturating_add(tried).saturating_add(number(
-            probe,
-            "timeoutSeconds",
-            1,
-        )))
-    };
-    let startup = probe("startupProbe", "failureThreshold", 3).unwrap_or(0);
-    startup.saturating_add(probe("readinessProbe", "successThreshold", 1).unwrap_or(0))
-}
-
-fn number(value: &Value, field: &str, usual: i64) -> i64 {
-    value[field].as_i64().unwrap_or(usual)
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// What runs once and is waited for has to end, and to stay until it was seen.

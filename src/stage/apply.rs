@@ -11,6 +11,7 @@ use crate::model::ObjectKey;
 use crate::plan::changes::{Action, Changes};
 use crate::plan::fields::left_by_others;
 use crate::plan::request::Request;
+use crate::stage::settle::Awaited;
 use crate::stage::{Context, journal};
 
 /// How many requests to the API server are under way at once.
@@ -34,6 +35,13 @@ pub struct AppliedObject {
     pub value: Value,
     /// What came of it.
     pub outcome: Applied,
+}
+
+impl AppliedObject {
+    /// The same, as it is waited for.
+    pub fn awaited(&self) -> Awaited<'_> {
+        Awaited { object: &self.value, changed: self.outcome != Applied::Unchanged }
+    }
 }
 
 /// Makes the namespace of the product when it is not there: the lock and the journal lie in it.

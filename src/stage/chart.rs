@@ -1,6 +1,7 @@
 //! Charts that the cluster installs by itself. What a HelmChartConfig changes never shows in that object: only in the Job
 //! that installs the chart anew, which starts again and again when it fails, and in what the chart runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -15,14 +16,16 @@ use crate::model::ObjectKey;
 use crate::plan::changes::Action;
 use crate::stage::Context;
 use crate::stage::apply::Rollout;
-use crate::stage::settle::{Watches, kubectl, settle};
-use crate::verdict::{Expectation, Snapshot, Verdict, judge_job};
+use crate::stage::settle::{Awaited, Watches, kubectl, settle};
+use crate::verdict::{Answers, Expectation, Judge, Limits, Progressing, Snapshot, Verdict};
 
 const GROUP: &str = "helm.cattle.io";
 /// What Helm notes on everything that a chart brings.
 const RELEASE: &str = "meta.helm.sh/release-name";
 /// How long the controller may take to replace the Job.
 const BEGINS: Duration = Duration::from_mins(1);
+/// How long installing may take when nothing else limits it.
+const INSTALLS: Duration = Duration::from_mins(10);
 /// So many ends of its container are no accident.
 const EXITS: i32 = 3;
 const LINES: u32 = 20;
@@ -92,7 +95,7 @@ pub async fn follow(context: &Context, watches: &mut Watches, charts: Vec<Chart>
             let of_chart = |live: &Value| live["metadata"]["annotations"][RELEASE] == chart.name.as_str();
             workloads.extend(all.into_iter().filter(of_chart));
         }
-        settle(context, watches, &workloads).await?;
+        settle(context, watches, workloads.iter().map(|object| Awaited { object, changed: true })).await?;
     }
     Ok(())
 }
@@ -100,19 +103,20 @@ pub async fn follow(context: &Context, watches: &mut Watches, charts: Vec<Chart>
 async fn installed(context: &Context, watch: &mut Watch, chart: &Chart) -> Result<()> {
     let started = Instant::now();
     let mut said = String::new();
+    let mut judge: Option<Judge> = None;
     loop {
         let snapshot = watch.snapshot();
-        let job = current(chart, &snapshot);
-        let limit = if job.is_some() { context.config.settle_timeout } else { BEGINS };
-        let verdict = job.map_or_else(not_begun, |job| judge(&job, &snapshot));
-        match verdict {
+        let limit = context.settle.timeout.unwrap_or(INSTALLS);
+        let limit = if judge.is_some() { limit } else { BEGINS };
+        match look(chart, &mut judge, &snapshot, started.elapsed()) {
             Verdict::Settled { .. } => return Ok(()),
-            Verdict::Failed(why) | Verdict::Superseded(why) => {
+            Verdict::Failed(cause) => return Err(failed(context, chart, &snapshot, &cause.meaning).await),
+            Verdict::Superseded(why) | Verdict::Unknown(why) => {
                 return Err(failed(context, chart, &snapshot, &why).await);
             }
-            Verdict::Progressing(why) if why != said => {
-                context.events.progress(Progress::Waiting { object: chart.job.clone(), why: why.clone() });
-                said = why;
+            Verdict::Progressing(on) if on.why != said => {
+                context.events.progress(Progress::Waiting { object: chart.job.clone(), why: on.why.clone() });
+                said = on.why;
             }
             Verdict::Progressing(_) => {}
         }
@@ -124,32 +128,38 @@ async fn installed(context: &Context, watch: &mut Watch, chart: &Chart) -> Resul
     }
 }
 
-fn not_begun() -> Verdict {
-    Verdict::Progressing("the cluster has not begun to install the chart anew".to_owned())
+/// The controller may replace the Job once more: one that is gone says nothing.
+fn look(chart: &Chart, judge: &mut Option<Judge>, snapshot: &Snapshot, now: Duration) -> Verdict {
+    let Some(job) = current(chart, snapshot) else {
+        let why = "the cluster has not begun to install the chart anew".to_owned();
+        return Verdict::Progressing(Progressing { why, ..Progressing::default() });
+    };
+    let exits = containers(&job, snapshot).map(|(_, container)| exits(container)).max().unwrap_or(0);
+    let judge = match judge {
+        Some(judge) if judge.expectation().uid == job.uid => judge,
+        other => {
+            let limits = Limits { soak: Duration::ZERO, stall: Duration::MAX, timeout: None };
+            other.insert(Judge::new(job, Arc::default(), limits, true))
+        }
+    };
+    match judge.look(snapshot, &Answers::new(), now) {
+        Verdict::Progressing(_) if exits >= EXITS => Verdict::Unknown(format!("its container has ended {exits} times")),
+        verdict => verdict,
+    }
 }
 
 /// The Job that installs the chart with its new configuration.
 fn current(chart: &Chart, snapshot: &Snapshot) -> Option<Expectation> {
     let uid = snapshot.jobs.get(&chart.job.name)?.metadata.uid.clone()?;
     let new = Some(&uid) != chart.before.as_ref();
-    new.then(|| Expectation { key: chart.job.clone(), uid, generation: 0, template: Value::Null })
-}
-
-/// The controller may replace the Job once more: one that is gone says nothing.
-fn judge(job: &Expectation, snapshot: &Snapshot) -> Verdict {
-    let exits = containers(job, snapshot).map(|(_, container)| exits(container)).max().unwrap_or(0);
-    match judge_job(job, snapshot) {
-        Verdict::Progressing(_) if exits >= EXITS => Verdict::Failed(format!("its container has ended {exits} times")),
-        verdict => verdict,
-    }
+    new.then(|| Expectation::whatever(chart.job.clone(), uid))
 }
 
 fn containers<'a>(
     job: &'a Expectation,
     snapshot: &'a Snapshot,
 ) -> impl Iterator<Item = (&'a Pod, &'a ContainerStatus)> {
-    let ours = |pod: &&Pod| pod.metadata.owner_references.iter().flatten().any(|owner| owner.uid == job.uid);
-    snapshot.pods.iter().filter(ours).flat_map(|pod| {
+    snapshot.pods.of(&job.uid).flat_map(|pod| {
         let status = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
         status.map(move |container| (pod, container))
     })

@@ -1,6 +1,7 @@
 //! Gate Jobs: each content runs once, and nothing behind it goes on before it has completed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -15,12 +16,14 @@ use crate::manifest::Object;
 use crate::manifest::rendered::JOB_LABEL;
 use crate::model::ObjectKey;
 use crate::stage::apply::Rollout;
-use crate::stage::settle::{Watches, kubectl};
+use crate::stage::settle::{Onlooker, Waiting, Watches, expectation, kubectl};
 use crate::stage::{Context, apply};
-use crate::verdict::{Expectation, Snapshot, Verdict, judge_job};
+use crate::verdict::{Answers, Cause, Expectation, Judge, Limits, Rule, Snapshot, Verdict};
 
 /// How long the pods of a deleted Job may take to go: longer than any sensible grace period.
 const GONE: Duration = Duration::from_mins(5);
+/// How long a Job of another release may take when nothing else limits it.
+const OTHERS: Duration = Duration::from_hours(1);
 /// How long the last lines of a pod that has ended may take to arrive.
 const LAST_LINES: Duration = Duration::from_secs(3);
 
@@ -39,17 +42,16 @@ pub async fn run(context: &Context, rollout: &Rollout<'_>, watches: &mut Watches
             return Ok(Applied::Unchanged);
         }
         Some(live) if holds(&live, &["Failed", "FailureTarget"]) => {
-            delete(context, rollout, &key, &live).await?;
+            delete(context, rollout, &key, live["metadata"]["uid"].as_str()).await?;
             (create(context, rollout, job).await?, "started again, after it had failed")
         }
         Some(live) => (live, "attached to the one that runs"),
         None => (create(context, rollout, job).await?, "started"),
     };
     context.events.send(Event::GateStarted { job: key.clone(), how: how.into() });
-    let expectation = Expectation::of(&live)
-        .ok_or_else(|| Error::new(Kind::Unknown, format!("the API server answered no whole object for {key}")))?;
+    let expectation = expectation(&live)?;
     let watch = watches.of(key.namespace.as_deref().unwrap_or_default());
-    await_end(context, watch, &expectation, started).await?;
+    await_end(context, rollout, watch, expectation, started).await?;
     context.events.send(Event::GatePassed { job: key, elapsed: started.elapsed() });
     Ok(Applied::Created)
 }
@@ -68,8 +70,8 @@ async fn after_others(context: &Context, watches: &mut Watches, job: &Object) ->
             .events
             .send(Event::GateStarted { job: other.key.clone(), how: "awaited: another release started it".into() });
         let watch = watches.of(namespace.unwrap_or_default());
-        let end = Instant::now() + context.config.settle_timeout;
-        while !watch.synced() || is_under_way(&other, &watch.snapshot()) {
+        let end = Instant::now() + context.settle.timeout.unwrap_or(OTHERS);
+        while !watch.synced() || is_under_way(context, &other, &watch.snapshot()) {
             if timeout_at(end, watch.changed()).await.is_err() {
                 return Err(failed(&key, &format!("{} of another release has not ended in time", other.key)));
             }
@@ -79,14 +81,21 @@ async fn after_others(context: &Context, watches: &mut Watches, job: &Object) ->
 }
 
 /// Whether the Job or any of its pods has not ended.
-fn is_under_way(job: &Expectation, snapshot: &Snapshot) -> bool {
+fn is_under_way(context: &Context, job: &Expectation, snapshot: &Snapshot) -> bool {
     let there = snapshot.jobs.get(&job.key.name).is_some();
-    there && matches!(judge_job(job, snapshot), Verdict::Progressing(_)) || has_pods(job, snapshot)
+    let verdict = judge(context, job.clone()).look(snapshot, &Answers::new(), Duration::ZERO);
+    there && matches!(verdict, Verdict::Progressing(_)) || has_pods(job, snapshot)
+}
+
+/// A Job has its own deadline, and is done when it is complete.
+fn judge(context: &Context, job: Expectation) -> Judge {
+    let limits = Limits { soak: Duration::ZERO, stall: Duration::MAX, timeout: context.settle.timeout };
+    Judge::new(job, Arc::default(), limits, true)
 }
 
 fn has_pods(job: &Expectation, snapshot: &Snapshot) -> bool {
     let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
-    snapshot.pods.iter().any(|pod| belongs(pod, job) && !matches!(phase(pod).as_str(), "Succeeded" | "Failed"))
+    snapshot.pods.of(&job.uid).any(|pod| !matches!(phase(pod).as_str(), "Succeeded" | "Failed"))
 }
 
 /// Says why the Job is not run.
@@ -101,8 +110,7 @@ fn holds(job: &Value, conditions: &[&str]) -> bool {
     job["status"]["conditions"].as_array().into_iter().flatten().any(found)
 }
 
-async fn delete(context: &Context, rollout: &Rollout<'_>, key: &ObjectKey, live: &Value) -> Result<()> {
-    let uid = live["metadata"]["uid"].as_str();
+async fn delete(context: &Context, rollout: &Rollout<'_>, key: &ObjectKey, uid: Option<&str>) -> Result<()> {
     context.wrote.set();
     rollout.journal.write(context.cluster.delete(key, uid)).await??;
     context.cluster.wait_gone(key, uid, GONE).await
@@ -119,38 +127,36 @@ async fn create(context: &Context, rollout: &Rollout<'_>, job: &Object) -> Resul
     }
 }
 
-async fn await_end(context: &Context, watch: &mut Watch, job: &Expectation, started: Instant) -> Result<()> {
-    let mut logs = Logs::default();
-    let mut said = String::new();
-    loop {
-        let snapshot = watch.snapshot();
-        logs.follow(context, job, &snapshot);
-        let verdict = if watch.synced() { judge_job(job, &snapshot) } else { Verdict::Progressing(said.clone()) };
-        match verdict {
-            Verdict::Settled { .. } => {
-                logs.finish().await;
-                return Ok(());
-            }
-            Verdict::Failed(why) | Verdict::Superseded(why) => {
-                context.events.send(Event::Failed { subject: job.key.name.clone(), message: why.clone() });
-                logs.finish().await;
-                pods_ended(context, watch, job).await;
-                return Err(failed(&job.key, &why));
-            }
-            Verdict::Progressing(why) if why != said => {
-                context.events.progress(Progress::Waiting { object: job.key.clone(), why: why.clone() });
-                said = why;
-            }
-            Verdict::Progressing(_) => {}
-        }
-        if timeout_at(started + context.config.settle_timeout, watch.changed()).await.is_err() {
-            logs.finish().await;
-            return Err(match watch.trouble() {
-                Some(trouble) => Error::new(Kind::Unknown, format!("contact was lost: {trouble}")),
-                None => failed(&job.key, &format!("it has not ended in time; {said}")),
-            });
+async fn await_end(
+    context: &Context,
+    rollout: &Rollout<'_>,
+    watch: &mut Watch,
+    job: Expectation,
+    started: Instant,
+) -> Result<()> {
+    let mut logs = Logs { context, job: &job, followed: BTreeSet::new(), tasks: JoinSet::new() };
+    let mut waiting = Waiting::new(context, watch.clone(), vec![judge(context, job.clone())], started);
+    let outcome = waiting.run(&mut logs).await;
+    logs.finish().await;
+    let Err(error) = outcome else { return Ok(()) };
+    if error.kind == Kind::Stranded {
+        if never_ran(waiting.failed()) {
+            // Its pods would start as soon as what keeps them is mended, at a time that nobody expects.
+            context.events.note(job.key.name.clone(), "it never ran, and is deleted so that it does not run later");
+            delete(context, rollout, &job.key, Some(&job.uid)).await?;
+        } else {
+            pods_ended(context, watch, &job).await;
         }
     }
+    let error = error.detail("the workloads behind it were not touched");
+    Err(error
+        .hint(kubectl(&job.key, "logs", " --all-pods"))
+        .hint("mend it and run the same command again: a failed Job is deleted and run anew"))
+}
+
+fn never_ran(failed: &[(ObjectKey, Box<Cause>)]) -> bool {
+    let of_job = [Rule::JobFailed, Rule::Deleted, Rule::Deadline];
+    failed.iter().all(|(_, cause)| !of_job.contains(&cause.rule))
 }
 
 /// Waits until no pod of a Job that has failed does anything any more: until then nobody else may have the lock.
@@ -168,25 +174,28 @@ async fn pods_ended(context: &Context, watch: &mut Watch, job: &Expectation) {
 }
 
 /// The logs of a Job's pods, each followed once.
-#[derive(Default)]
-struct Logs {
+struct Logs<'a> {
+    context: &'a Context,
+    job: &'a Expectation,
     followed: BTreeSet<String>,
     tasks: JoinSet<()>,
 }
 
-impl Logs {
-    fn follow(&mut self, context: &Context, job: &Expectation, snapshot: &Snapshot) {
-        for pod in snapshot.pods.iter().filter(|pod| belongs(pod, job)) {
+impl Onlooker for Logs<'_> {
+    fn see(&mut self, snapshot: &Snapshot) {
+        for pod in snapshot.pods.of(&self.job.uid) {
             let name = pod.metadata.name.clone().unwrap_or_default();
             if self.followed.insert(name.clone()) {
                 let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-                containers.for_each(|container| self.spawn(context, job, &name, &container.name));
+                containers.for_each(|container| self.spawn(&name, &container.name));
             }
         }
     }
+}
 
-    fn spawn(&mut self, context: &Context, job: &Expectation, pod: &str, container: &str) {
-        let (context, job) = (context.clone(), job.key.clone());
+impl Logs<'_> {
+    fn spawn(&mut self, pod: &str, container: &str) {
+        let (context, job) = (self.context.clone(), self.job.key.clone());
         let (pod, container) = (pod.to_owned(), container.to_owned());
         self.tasks.spawn(async move {
             let namespace = job.namespace.clone().unwrap_or_default();
@@ -202,10 +211,6 @@ impl Logs {
         let rest = async { while self.tasks.join_next().await.is_some() {} };
         let _ = timeout(LAST_LINES, rest).await;
     }
-}
-
-fn belongs(pod: &Pod, job: &Expectation) -> bool {
-    pod.metadata.owner_references.iter().flatten().any(|owner| owner.uid == job.uid)
 }
 
 fn failed(key: &ObjectKey, why: &str) -> Error {

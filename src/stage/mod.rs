@@ -8,6 +8,7 @@ pub mod changes;
 pub mod chart;
 pub mod collect;
 pub mod draft;
+pub mod evidence;
 pub mod gate;
 pub mod journal;
 pub mod preflight;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use crate::cluster::MANAGER;
 
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{Config, Settle};
 use crate::error::{Error, Kind};
 use crate::event::Events;
 use crate::registry::Registry;
@@ -38,6 +39,8 @@ pub struct Context {
     pub registry: Registry,
     /// Where objects go.
     pub cluster: Cluster,
+    /// How long is waited for what was applied.
+    pub settle: Settle,
     /// Whether anything was written to the cluster.
     pub wrote: Wrote,
 }

@@ -11,7 +11,7 @@ use crate::config::Service;
 use crate::docker::{self, Docker};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::needs::Need;
-use crate::manifest::{Draft, Object, Rendered};
+use crate::manifest::{Draft, Object, Rendered, budget, is_workload};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName};
 use crate::plan::changes::{Changed, Changes};
 use crate::plan::intent::Intent;
@@ -22,6 +22,7 @@ use crate::stage::catalogue::Release;
 use crate::stage::settle::kubectl;
 use crate::stage::survey::{self, Survey};
 use crate::stage::{Context, apply, changes, draft as drafts};
+use crate::verdict;
 
 /// How many requests to the API server are under way at once.
 pub(super) const CONCURRENT: usize = 12;
@@ -164,9 +165,9 @@ async fn objects(
         Err(_) if !all_rights => (Changes::default(), false),
         other => other.map_err(|error| vec![error])?,
     };
-    let paused = paused(&changes);
-    if !paused.is_empty() {
-        return Err(paused);
+    let never: Vec<Error> = paused(&changes).into_iter().chain(too_short(context, &changes)).collect();
+    if !never.is_empty() {
+        return Err(never);
     }
     let (provided, deletable, asked, pods) = tokio::join!(
         provided(context, needs),
@@ -201,6 +202,25 @@ fn paused(changes: &Changes) -> Vec<Error> {
         .hint(kubectl(&key, "rollout resume", ""))
     };
     changes.writes().filter(is_paused).map(error).collect()
+}
+
+/// A timeout that would end rollouts which are as slow as their own manifests allow.
+fn too_short(context: &Context, changes: &Changes) -> Vec<Error> {
+    let Some(timeout) = context.settle.timeout.filter(|_| !context.settle.force_timeout) else { return Vec::new() };
+    let workloads: Vec<&Object> =
+        changes.writes().map(|changed| &changed.object).filter(|object| is_workload(&object.key())).collect();
+    let images: BTreeSet<&str> = workloads.iter().flat_map(|object| budget::images_of(&object.value)).collect();
+    let needed =
+        workloads.iter().map(|object| (object, verdict::needed(&object.value, images.len(), context.settle.soak)));
+    let late: Vec<String> = needed
+        .filter(|(_, needed)| *needed > timeout)
+        .map(|(object, needed)| format!("{}: {} may take {} s", object.source, object.key(), needed.as_secs()))
+        .collect();
+    if late.is_empty() {
+        return Vec::new();
+    }
+    let error = Error::refused(format!("a timeout of {} s would end rollouts that go well", timeout.as_secs()));
+    vec![error.details(late).hint("leave the timeout out, raise it, or insist on it with --force-timeout")]
 }
 
 async fn compare(context: &Context, request: &Request, rendered: &Rendered) -> Result<(Changes, bool)> {

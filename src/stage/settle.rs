@@ -1,120 +1,340 @@
-//! Waiting until what was applied runs everywhere.
+//! Waiting until what was applied runs everywhere, and stays so; or until it is certain that it will not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::cluster::{Cluster, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Progress};
-use crate::manifest::is_workload;
+use crate::manifest::{Object, budget, is_workload};
 use crate::model::ObjectKey;
-use crate::stage::Context;
-use crate::verdict::{Expectation, Verdict, judge};
+use crate::stage::{Context, evidence};
+use crate::verdict::{
+    Answer, Answers, Baseline, Cause, Expectation, Judge, Limits, Progressing, Question, Snapshot, Verdict,
+};
+
+/// A namespace that cannot be listed for so long cannot be judged.
+const FIRST_LISTS: Duration = Duration::from_secs(30);
+/// Contact may be lost for so long when nothing else limits it.
+const CONTACT: Duration = Duration::from_mins(5);
+/// A change seldom comes alone: what comes within this time is looked at together.
+const TOGETHER: Duration = Duration::from_millis(20);
 
 /// The watches of this run, one set per namespace, opened when first needed.
 pub struct Watches {
     cluster: Cluster,
     open: BTreeMap<String, Watch>,
+    baselines: BTreeMap<String, Arc<Baseline>>,
 }
 
 impl Watches {
     /// None open yet.
     pub fn new(context: &Context) -> Self {
-        Self { cluster: context.cluster.clone(), open: BTreeMap::new() }
+        Self { cluster: context.cluster.clone(), open: BTreeMap::new(), baselines: BTreeMap::new() }
     }
 
     /// The watch of `namespace`.
     pub fn of(&mut self, namespace: &str) -> &mut Watch {
         self.open.entry(namespace.to_owned()).or_insert_with(|| self.cluster.watch(namespace))
     }
+
+    /// How things stood in `namespace` when this was first asked: before the first workload is touched.
+    ///
+    /// # Errors
+    /// When it cannot be followed.
+    pub async fn baseline(&mut self, namespace: &str) -> Result<Arc<Baseline>> {
+        if let Some(known) = self.baselines.get(namespace) {
+            return Ok(Arc::clone(known));
+        }
+        let watch = self.of(namespace);
+        let listed = async {
+            while !watch.synced() {
+                watch.changed().await;
+            }
+        };
+        if timeout(FIRST_LISTS, listed).await.is_err() {
+            let trouble = watch.trouble().unwrap_or_else(|| format!("{namespace} cannot be listed"));
+            return Err(Error::new(Kind::Unknown, format!("nothing can be judged: {trouble}")));
+        }
+        let baseline = Arc::new(Baseline::of(&watch.snapshot()));
+        self.baselines.insert(namespace.to_owned(), Arc::clone(&baseline));
+        Ok(baseline)
+    }
 }
 
-/// Waits until every workload among the live `objects` has settled.
+impl Watches {
+    /// [`Watches::baseline`] of every namespace in which there are workloads among the `objects`.
+    ///
+    /// # Errors
+    /// When one cannot be followed.
+    pub async fn measure(&mut self, objects: &[Object]) -> Result<()> {
+        let keys = objects.iter().map(Object::key).filter(is_workload);
+        let namespaces: BTreeSet<String> = keys.filter_map(|key| key.namespace).collect();
+        for namespace in namespaces {
+            self.baseline(&namespace).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A live object that is waited for.
+#[derive(Clone, Copy)]
+pub struct Awaited<'a> {
+    /// As the API server answered it.
+    pub object: &'a Value,
+    /// Whether this run has changed it.
+    pub changed: bool,
+}
+
+/// Waits until every workload among the `awaited` has settled.
 ///
 /// # Errors
-/// When one fails, is changed by somebody else, or is not there at the deadline.
+/// When one fails, is changed by somebody else, or contact is lost for too long.
 pub async fn settle<'a>(
     context: &Context,
     watches: &mut Watches,
-    objects: impl IntoIterator<Item = &'a Value>,
+    awaited: impl IntoIterator<Item = Awaited<'a>>,
 ) -> Result<()> {
-    let mut by_namespace: BTreeMap<String, Vec<Expectation>> = BTreeMap::new();
-    for object in objects {
-        let Some(key) = ObjectKey::of(object).filter(is_workload) else { continue };
-        let expectation = Expectation::of(object)
-            .ok_or_else(|| Error::new(Kind::Unknown, format!("the API server answered no whole object for {key}")))?;
-        by_namespace.entry(key.namespace.unwrap_or_default()).or_default().push(expectation);
+    let workloads =
+        awaited.into_iter().filter(|awaited| ObjectKey::of(awaited.object).is_some_and(|key| is_workload(&key)));
+    let workloads: Vec<Awaited<'_>> = workloads.collect();
+    let images: BTreeSet<&str> = workloads.iter().flat_map(|awaited| budget::images_of(awaited.object)).collect();
+    let mut by_namespace: BTreeMap<String, Vec<Judge>> = BTreeMap::new();
+    for Awaited { object, changed } in workloads {
+        let expectation = expectation(object)?;
+        let namespace = expectation.key.namespace.clone().unwrap_or_default();
+        let limits = Limits::of(object, images.len(), context.settle.soak, context.settle.timeout);
+        let baseline = watches.baseline(&namespace).await?;
+        by_namespace.entry(namespace).or_default().push(Judge::new(expectation, baseline, limits, changed));
     }
     let started = Instant::now();
-    for (namespace, expected) in by_namespace {
-        let watch = watches.of(&namespace);
-        in_namespace(context, watch, expected, started).await?;
-    }
-    Ok(())
+    let all = by_namespace.into_iter().map(|(namespace, judges)| {
+        let watch = watches.of(&namespace).clone();
+        async move { Waiting::new(context, watch, judges, started).run(&mut Nothing).await }
+    });
+    try_join_all(all).await.map(drop)
 }
 
-async fn in_namespace(
-    context: &Context,
-    watch: &mut Watch,
-    mut waiting: Vec<Expectation>,
+/// What is expected of a live `object`.
+pub fn expectation(object: &Value) -> Result<Expectation> {
+    let name = || ObjectKey::of(object).map_or_else(|| "an object".to_owned(), |key| key.to_string());
+    Expectation::of(object)
+        .ok_or_else(|| Error::new(Kind::Unknown, format!("the API server answered no whole object for {}", name())))
+}
+
+/// Who wants to see what the judges see.
+pub trait Onlooker {
+    /// A new state of the namespace.
+    fn see(&mut self, snapshot: &Snapshot);
+}
+
+/// Nobody.
+struct Nothing;
+
+impl Onlooker for Nothing {
+    fn see(&mut self, _: &Snapshot) {}
+}
+
+/// Workloads of a namespace that are waited for together.
+pub struct Waiting<'a> {
+    context: &'a Context,
+    watch: Watch,
+    judges: Vec<Judge>,
     started: Instant,
-) -> Result<()> {
-    let limit = context.config.settle_timeout;
-    let mut said: BTreeMap<ObjectKey, String> = BTreeMap::new();
-    loop {
-        let snapshot = watch.snapshot();
-        let synced = watch.synced();
-        let mut still = Vec::new();
-        for expectation in waiting {
-            if !synced {
-                still.push(expectation);
-                continue;
+    clock: Clock,
+    lost: Option<Instant>,
+    said: BTreeMap<ObjectKey, String>,
+    answers: Answers,
+    asked: BTreeSet<Question>,
+    asking: JoinSet<(Question, Answer)>,
+    failed: Vec<(ObjectKey, Box<Cause>)>,
+}
+
+/// Runs while the namespace is seen.
+#[derive(Default)]
+struct Clock {
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl Clock {
+    fn run(&mut self, seen: bool) {
+        if seen {
+            self.since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = self.since.take() {
+            self.before += since.elapsed();
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+impl<'a> Waiting<'a> {
+    /// Waits for what the `judges` judge; `started` is when that began for people.
+    pub fn new(context: &'a Context, watch: Watch, judges: Vec<Judge>, started: Instant) -> Self {
+        Self {
+            context,
+            watch,
+            judges,
+            started,
+            clock: Clock::default(),
+            lost: None,
+            said: BTreeMap::new(),
+            answers: Answers::new(),
+            asked: BTreeSet::new(),
+            asking: JoinSet::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// Until all have settled.
+    ///
+    /// # Errors
+    /// At the first look at which one has failed or was changed by somebody else, or when contact is lost for too long.
+    pub async fn run(&mut self, onlooker: &mut impl Onlooker) -> Result<()> {
+        loop {
+            let synced = self.watch.synced();
+            self.clock.run(synced);
+            let mut again = None;
+            if synced {
+                self.found_again();
+                let snapshot = self.watch.snapshot();
+                onlooker.see(&snapshot);
+                let now = self.clock.now();
+                again = self.look(&snapshot, now)?.map(|at| Instant::now() + at.saturating_sub(now));
+                if !self.failed.is_empty() {
+                    return Err(self.tell().await);
+                }
+                if self.judges.is_empty() {
+                    return Ok(());
+                }
+            } else {
+                self.lost()?;
             }
-            match judge(&expectation, &snapshot) {
-                Verdict::Settled { replicas } => context.events.send(Event::Settled {
-                    workload: expectation.key.clone(),
-                    elapsed: started.elapsed(),
+            self.wait(again, synced).await;
+        }
+    }
+
+    /// What has failed, and why.
+    pub fn failed(&self) -> &[(ObjectKey, Box<Cause>)] {
+        &self.failed
+    }
+
+    /// Until there is something to look at.
+    async fn wait(&mut self, again: Option<Instant>, synced: bool) {
+        let later = Instant::now() + Duration::from_secs(if synced { 3600 } else { 1 });
+        tokio::select! {
+            () = self.watch.changed() => sleep(TOGETHER).await,
+            Some(answer) = self.asking.join_next() => {
+                // One that panicked has said so.
+                self.answers.extend(answer.ok());
+            }
+            () = sleep_until(again.unwrap_or(later)) => {}
+        }
+    }
+
+    fn look(&mut self, snapshot: &Snapshot, now: Duration) -> Result<Option<Duration>> {
+        let mut again: Option<Duration> = None;
+        let mut elsewhere = None;
+        for mut judge in std::mem::take(&mut self.judges) {
+            let key = judge.expectation().key.clone();
+            match judge.look(snapshot, &self.answers, now) {
+                // A gate says itself that it has passed.
+                Verdict::Settled { .. } if key.kind == "Job" => {}
+                Verdict::Settled { replicas } => self.context.events.send(Event::Settled {
+                    workload: key,
+                    elapsed: self.started.elapsed(),
                     replicas,
                 }),
-                Verdict::Progressing(why) => {
-                    say(context, &mut said, &expectation.key, why);
-                    still.push(expectation);
+                Verdict::Progressing(on) => {
+                    again = [again, on.look_again].into_iter().flatten().min();
+                    self.on_its_way(&key, on);
+                    self.judges.push(judge);
                 }
-                Verdict::Superseded(why) => {
-                    tell(context, &expectation.key);
-                    return Err(superseded(&expectation.key, &why));
-                }
-                Verdict::Failed(why) => {
-                    tell(context, &expectation.key);
-                    return Err(failed(&expectation.key, &why));
-                }
+                Verdict::Superseded(why) => elsewhere = elsewhere.or(Some(superseded(&key, &why))),
+                Verdict::Unknown(why) => elsewhere = elsewhere.or(Some(unknown(&key, &why))),
+                Verdict::Failed(cause) => self.failed.push((key, cause)),
             }
         }
-        waiting = still;
-        if waiting.is_empty() {
-            return Ok(());
+        match elsewhere {
+            Some(error) if self.failed.is_empty() => Err(error),
+            _ => Ok(again),
         }
-        if timeout_at(started + limit, watch.changed()).await.is_err() {
-            for expectation in &waiting {
-                tell(context, &expectation.key);
+    }
+
+    fn on_its_way(&mut self, key: &ObjectKey, on: Progressing) {
+        if self.said.get(key) != Some(&on.why) {
+            self.context.events.progress(Progress::Waiting { object: key.clone(), why: on.why.clone() });
+            self.said.insert(key.clone(), on.why);
+        }
+        for warning in on.warnings {
+            let (cause, fails_in) = (warning.cause, warning.fails_in);
+            self.context.events.send(Event::Trouble { workload: key.clone(), cause, fails_in });
+        }
+        for question in on.questions {
+            if self.asked.insert(question.clone()) {
+                let context = self.context.clone();
+                self.asking.spawn(async move {
+                    let answer = evidence::answer(&context, &question).await;
+                    (question, answer)
+                });
             }
-            return Err(late(&waiting, &said, limit, watch.trouble()));
         }
     }
-}
 
-fn say(context: &Context, said: &mut BTreeMap<ObjectKey, String>, key: &ObjectKey, why: String) {
-    if said.get(key) != Some(&why) {
-        context.events.progress(Progress::Waiting { object: key.clone(), why: why.clone() });
-        said.insert(key.clone(), why);
+    /// Says at once what has failed and why, then what the containers wrote.
+    async fn tell(&mut self) -> Error {
+        let elapsed = self.started.elapsed();
+        for (workload, cause) in &self.failed {
+            let (workload, cause) = (workload.clone(), cause.clone());
+            self.context.events.send(Event::WorkloadFailed { workload, cause, elapsed });
+        }
+        for (workload, cause) in &self.failed {
+            evidence::tell(self.context, workload, cause, &self.answers).await;
+        }
+        let errors: Vec<Error> = self.failed.iter().map(|(key, cause)| failed(key, cause)).collect();
+        match <[Error; 1]>::try_from(errors) {
+            Ok([error]) => error,
+            Err(errors) => Error::several(Kind::Stranded, format!("{} workloads failed", errors.len()), errors),
+        }
     }
-}
 
-fn tell(context: &Context, key: &ObjectKey) {
-    context.events.send(Event::Failed { subject: key.name.clone(), message: "did not settle".into() });
+    fn lost(&mut self) -> Result<()> {
+        let since = *self.lost.get_or_insert_with(Instant::now);
+        let Some(trouble) = self.watch.trouble() else { return Ok(()) };
+        let limit = self.context.settle.timeout.unwrap_or(CONTACT);
+        let subjects: Vec<String> = self.judges.iter().map(|judge| judge.expectation().key.to_string()).collect();
+        if since.elapsed() >= limit {
+            let seconds = limit.as_secs();
+            return Err(Error::new(Kind::Unknown, format!("contact was lost for {seconds} s: {trouble}"))
+                .details(subjects.iter().map(|subject| format!("{subject}: nobody knows whether it runs")))
+                .hint("when the API server answers again: hdeploy all --skip-build judges what runs"));
+        }
+        let namespace = self.judges.first().and_then(|judge| judge.expectation().key.namespace.clone());
+        self.context.events.warn(
+            namespace.unwrap_or_default(),
+            format!("contact is lost, and nothing is decided until it is back: {trouble}"),
+        );
+        Ok(())
+    }
+
+    fn found_again(&mut self) {
+        if let Some(since) = self.lost.take().filter(|since| since.elapsed() >= Duration::from_secs(1))
+            && let Some(judge) = self.judges.first()
+        {
+            let namespace = judge.expectation().key.namespace.clone().unwrap_or_default();
+            let seconds = since.elapsed().as_secs();
+            self.context.events.note(namespace, format!("contact is back after {seconds} s"));
+        }
+    }
 }
 
 fn superseded(key: &ObjectKey, why: &str) -> Error {
@@ -122,23 +342,15 @@ fn superseded(key: &ObjectKey, why: &str) -> Error {
         .hint(format!("see who changed it: {}", kubectl(key, "get", " --show-managed-fields -o yaml")))
 }
 
-fn failed(key: &ObjectKey, why: &str) -> Error {
-    Error::new(Kind::Stranded, format!("{key} failed: {why}")).hint(kubectl(key, "describe", ""))
+fn unknown(key: &ObjectKey, why: &str) -> Error {
+    Error::new(Kind::Unknown, format!("nobody knows how {key} stands: {why}"))
+        .hint("see whether kube-controller-manager runs; on k3s: systemctl status k3s")
 }
 
-fn late(
-    waiting: &[Expectation],
-    said: &BTreeMap<ObjectKey, String>,
-    limit: Duration,
-    trouble: Option<String>,
-) -> Error {
-    let why = |key: &ObjectKey| said.get(key).map_or("no sign of it yet", String::as_str).to_owned();
-    let details = waiting.iter().map(|expectation| format!("{}: {}", expectation.key, why(&expectation.key)));
-    let error = match trouble {
-        Some(trouble) => Error::new(Kind::Unknown, format!("contact was lost: {trouble}")),
-        None => Error::new(Kind::Stranded, format!("not everything runs after {} s", limit.as_secs())),
-    };
-    waiting.iter().fold(error.details(details), |error, still| error.hint(kubectl(&still.key, "describe", "")))
+fn failed(key: &ObjectKey, cause: &Cause) -> Error {
+    let error = Error::new(Kind::Stranded, format!("{key} failed: {}", cause.meaning));
+    let error = cause.advice.iter().fold(error, |error, advice| error.hint(advice.clone()));
+    error.hint(kubectl(key, "describe", ""))
 }
 
 /// A command to try next.

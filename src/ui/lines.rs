@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::output::{self, pad};
 use super::summary::summary;
-use super::text::{Level, Line, clock, say, say_progress};
+use super::text::{Level, Line, clock, say, say_more, say_progress};
 use crate::event::{Event, Message, Messages, Progress, Target};
 
 /// A subject that said nothing for so long says where it stands, and a run that said nothing that it waits.
@@ -37,7 +37,7 @@ pub(super) async fn show(mut messages: Messages) {
                     for line in lines.summary(&event) {
                         out.line(&line);
                     }
-                    lines.event(&event, began.elapsed()).into_iter().collect()
+                    lines.event(&event, began.elapsed()).into_iter().chain(lines.more(&event, began.elapsed())).collect()
                 }
                 Some(Message::Progress(progress)) => {
                     lines.progress(&progress, began.elapsed());
@@ -87,6 +87,11 @@ impl Lines {
             subject.last = now;
         }
         Some(self.print(&line, now))
+    }
+
+    /// What belongs below the line of `event`.
+    fn more(&mut self, event: &Event, now: Duration) -> Vec<String> {
+        say_more(event).iter().map(|line| self.print(line, now)).collect()
     }
 
     /// Remembers where a subject stands: [`Self::tick`] says it when the subject has been quiet for long.
@@ -177,7 +182,10 @@ mod tests {
     #[test]
     fn nothing_but_counts_is_left_unsaid() {
         let mut lines = lines();
-        let unsaid = every_event().iter().filter(|event| lines.event(event, at(0)).is_none()).count();
+        let unsaid = every_event()
+            .iter()
+            .filter(|event| lines.event(event, at(0)).is_none() && lines.more(event, at(0)).is_empty())
+            .count();
         assert_eq!(unsaid, 2);
     }
 

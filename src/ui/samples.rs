@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::event::{Applied, Decision, Event, Progress, Stage, Target};
 use crate::model::{Digest, ObjectKey, PinnedImage, Repository, ServiceName, Tag};
+use crate::verdict::{Cause, Rule};
 
 pub(super) fn service(name: &str) -> ServiceName {
     name.parse().expect("valid")
@@ -102,7 +103,29 @@ fn of_the_cluster() -> Vec<Event> {
         Event::JobLog { job: job(), line: "0001_init.sql".to_owned() },
         Event::GatePassed { job: job(), elapsed },
         Event::Settled { workload: api(), elapsed, replicas: 3 },
+        Event::Trouble { workload: api(), cause: cause(), fails_in: Some(Duration::from_mins(3)) },
+        Event::WorkloadFailed { workload: api(), cause: cause(), elapsed },
+        Event::LastLines {
+            workload: api(),
+            pod: "api-5d7f-x2k1p".to_owned(),
+            container: "api".to_owned(),
+            lines: vec!["fatal: no such table".to_owned()],
+        },
     ]
+}
+
+fn cause() -> Box<Cause> {
+    Box::new(Cause {
+        rule: Rule::PullFails,
+        pod: Some("api-5d7f-x2k1p".to_owned()),
+        container: Some("api".to_owned()),
+        image: Some(image("api").to_string()),
+        reason: "ErrImagePull".to_owned(),
+        message: "dial tcp 127.0.0.1:3300: connect: connection refused".to_owned(),
+        meaning: "nothing listens where the registry should be".to_owned(),
+        advice: vec!["check from the node that the registry answers".to_owned()],
+        log: None,
+    })
 }
 
 pub(super) fn every_event() -> Vec<Event> {

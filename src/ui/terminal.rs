@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::output::{self, Paint};
 use super::screen::Screen;
 use super::summary::summary;
-use super::text::Line;
+use super::text::{Line, say_more};
 use crate::event::{Event, Message, Messages};
 
 /// How often rows are drawn.
@@ -63,6 +63,9 @@ impl Terminal {
 
     fn event(&mut self, event: &Event) {
         if let Some(line) = self.screen.event(event, self.began.elapsed()) {
+            self.print(&line);
+        }
+        for line in say_more(event) {
             self.print(&line);
         }
         if matches!(event, Event::RunFinished { .. }) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::event::{Applied, Decision, Event, Progress, Stage, Target};
 use crate::model::{Digest, ObjectKey, Tag};
 use crate::text::plain;
+use crate::verdict::Cause;
 
 /// What sort of line it is; a view shows it as a mark, a prefix or a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,9 @@ pub(super) fn say(event: &Event) -> Option<Line> {
         Event::Pinned { service, image, tag } => {
             line(Info, service, format!("pinned to {image}{}", known_as(tag.as_ref())))
         }
-        Event::ObjectApplied { outcome: Applied::Unchanged, .. } | Event::RunFinished { .. } => return None,
+        Event::ObjectApplied { outcome: Applied::Unchanged, .. }
+        | Event::RunFinished { .. }
+        | Event::LastLines { .. } => return None,
         Event::ObjectApplied { object, outcome } => {
             line(Info, name(Stage::Apply), format!("{object} {}", became(*outcome)))
         }
@@ -69,10 +72,58 @@ pub(super) fn say(event: &Event) -> Option<Line> {
             let (replicas, elapsed) = (counted(*replicas, "replica"), duration(*elapsed));
             line(Done, &workload.name, format!("settled with {replicas} in {elapsed}"))
         }
+        Event::Trouble { workload, cause, fails_in } => line(Warning, &workload.name, trouble(cause, *fails_in)),
+        Event::WorkloadFailed { workload, cause, elapsed } => {
+            line(Failed, &workload.name, format!("failed after {}: {}", duration(*elapsed), cause.meaning))
+        }
         Event::Failed { subject, message } => line(Failed, subject, message),
         Event::Warning { subject, message } => line(Warning, subject, message),
         Event::Note { subject, message } => line(Info, subject, message),
     })
+}
+
+/// What stands below the line of an event, to stay.
+pub(super) fn say_more(event: &Event) -> Vec<Line> {
+    match event {
+        Event::WorkloadFailed { workload, cause, .. } => {
+            let name = &workload.name;
+            let place = [("pod", &cause.pod), ("container", &cause.container), ("image", &cause.image)];
+            let place = place.iter().filter_map(|(what, which)| Some(format!("{what} {}", which.as_ref()?)));
+            let place = place.collect::<Vec<_>>().join(", ");
+            let said = told(cause);
+            [place, said]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .map(|text| line(Level::Info, name, text))
+                .collect()
+        }
+        Event::LastLines { workload, pod, container, lines } => {
+            let head = line(Level::Info, &workload.name, format!("last lines of container {container} of {pod}:"));
+            let lines = lines.iter().map(|log| line(Level::Log, &workload.name, log));
+            std::iter::once(head).chain(lines).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn trouble(cause: &Cause, fails_in: Option<Duration>) -> String {
+    let who = match (&cause.pod, &cause.container) {
+        (Some(pod), Some(container)) => format!("{pod}, container {container}: "),
+        (Some(pod), None) => format!("{pod}: "),
+        _ => String::new(),
+    };
+    let until = fails_in.filter(|left| !left.is_zero());
+    let until = until.map_or(String::new(), |left| format!(" [given up in {} if it stays so]", clock(left)));
+    format!("{who}{}: {}{until}", cause.meaning, told(cause))
+}
+
+/// In the words of whoever reported it.
+fn told(cause: &Cause) -> String {
+    if cause.message.starts_with(&cause.reason) {
+        cause.message.clone()
+    } else {
+        format!("{}: {}", cause.reason, cause.message)
+    }
 }
 
 /// Where something stands.
@@ -203,7 +254,7 @@ mod tests {
     fn every_event_has_its_words() {
         let said: Vec<String> = samples::every_event()
             .iter()
-            .filter_map(say)
+            .flat_map(|event| say(event).into_iter().chain(say_more(event)))
             .map(|line| format!("{:?} {} | {}", line.level, line.subject, line.text))
             .collect();
         insta::assert_snapshot!(said.join("\n"), @r#"
@@ -231,6 +282,12 @@ mod tests {
         Log migrate | 0001_init.sql
         Done migrate | gate passed in 1 m 04 s
         Done api | settled with 3 replicas in 1 m 04 s
+        Warning api | api-5d7f-x2k1p, container api: nothing listens where the registry should be: ErrImagePull: dial tcp 127.0.0.1:3300: connect: connection refused [given up in 3 m 00 s if it stays so]
+        Failed api | failed after 1 m 04 s: nothing listens where the registry should be
+        Info api | pod api-5d7f-x2k1p, container api, image 127.0.0.1:3300/admin/shop-api@sha256:14c2529eb4498c5d1ffd6915d05bf58a91bdda796af59f41d480d11c099d0479
+        Info api | ErrImagePull: dial tcp 127.0.0.1:3300: connect: connection refused
+        Info api | last lines of container api of api-5d7f-x2k1p:
+        Log api | fatal: no such table
         Failed api | build failed
         Warning api | runs with one replica
         Info api | metrics.yaml left out: no token

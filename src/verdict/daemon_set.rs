@@ -1,37 +1,44 @@
 //! DaemonSets.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
+use k8s_openapi::api::core::v1::Pod;
 
-use super::pods::{of_controller, ready};
+use super::pods::{label, of_controller, ready};
 use super::snapshot::Snapshot;
-use super::words::troubled;
-use super::{Expectation, Verdict, live, superseded, waiting};
+use super::standing::{Early, Standing, live, refused_by_event};
+use super::stateful_set::BY_HAND;
+use super::{Expectation, superseded};
 
-pub(super) fn judge(expectation: &Expectation, snapshot: &Snapshot) -> Verdict {
-    decide(expectation, snapshot).unwrap_or_else(|verdict| verdict)
-}
+/// The number of the template, in an annotation of the set and a label of its pods.
+const OF_SET: &str = "deprecated.daemonset.template.generation";
+const OF_POD: &str = "pod-template-generation";
 
-fn decide(expectation: &Expectation, snapshot: &Snapshot) -> Result<Verdict, Verdict> {
+pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot) -> Result<Standing<'a>, Early> {
     let set: &DaemonSet = live(expectation, snapshot)?;
     let (Some(spec), Some(status)) = (&set.spec, &set.status) else {
-        return Err(Verdict::Progressing("the controller has not begun".to_owned()));
+        return Err(Early::Unobserved);
     };
-    if let Some(verdict) = superseded(expectation, &spec.template) {
-        return Err(verdict);
-    }
+    superseded(expectation, &spec.template)?;
     if status.observed_generation < set.metadata.generation {
-        return Err(Verdict::Progressing("the controller has not seen the change yet".to_owned()));
+        return Err(Early::Unobserved);
     }
     let pods = of_controller(snapshot, &expectation.uid);
     let desired = status.desired_number_scheduled;
-    if is_everywhere(status) && ready(&pods) >= desired {
-        return Ok(Verdict::Settled { replicas: desired });
-    }
+    let complete = is_everywhere(status) && ready(&pods) >= desired;
+    let number = set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(OF_SET)).map(String::as_str);
+    let is_new = |pod: &&Pod| number.is_none() || label(&pod.metadata, OF_POD) == number;
+    let (new_pods, old_pods) = pods.into_iter().partition(is_new);
     let count = |number: Option<i32>| number.unwrap_or(0);
+    let standing = Standing {
+        ready: status.number_ready,
+        complete,
+        new_pods,
+        old_pods,
+        refused: refused_by_event(&expectation.uid, snapshot).filter(|_| status.current_number_scheduled < desired),
+        ..Standing::counted(count(status.updated_number_scheduled), desired, count(status.number_available))
+    };
     let by_hand = spec.update_strategy.as_ref().and_then(|strategy| strategy.type_.as_deref()) == Some("OnDelete");
-    let why = by_hand.then(|| "its pods are replaced only when somebody deletes them (OnDelete)".to_owned());
-    let why = troubled(&pods, snapshot).or(why);
-    Err(waiting(count(status.updated_number_scheduled), desired, count(status.number_available), why))
+    Ok(standing.told(by_hand.then(|| BY_HAND.to_owned()), snapshot))
 }
 
 fn is_everywhere(status: &DaemonSetStatus) -> bool {

@@ -2,35 +2,32 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::pods::{controller, is_live, is_terminating, of_controller, owned_by, ready};
+use super::limits::portion;
+use super::pods::{controller, is_live, is_terminating, of_controller, ready};
 use super::snapshot::Snapshot;
-use super::words::{old_pods, shortened, troubled};
-use super::{Expectation, Verdict, live, superseded, waiting};
+use super::standing::{Early, Refused, Rollout, Standing, live};
+use super::words::old_pods;
+use super::{Expectation, superseded};
 
 const HASH: &str = "pod-template-hash";
 
-pub(super) fn judge(expectation: &Expectation, snapshot: &Snapshot) -> Verdict {
-    decide(expectation, snapshot).unwrap_or_else(|verdict| verdict)
-}
-
-fn decide(expectation: &Expectation, snapshot: &Snapshot) -> Result<Verdict, Verdict> {
+pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot) -> Result<Standing<'a>, Early> {
     let deployment: &Deployment = live(expectation, snapshot)?;
     let (Some(spec), Some(status)) = (&deployment.spec, &deployment.status) else {
-        return Err(Verdict::Progressing("the controller has not begun".to_owned()));
+        return Err(Early::Unobserved);
     };
     if spec.paused == Some(true) {
-        return Err(Verdict::Superseded(format!("somebody paused {}", expectation.key)));
+        return Err(Early::Superseded(format!("somebody paused {}", expectation.key)));
     }
-    if let Some(verdict) = superseded(expectation, &spec.template) {
-        return Err(verdict);
-    }
+    superseded(expectation, &spec.template)?;
     // Before that, the status speaks of an earlier change.
     if status.observed_generation < deployment.metadata.generation {
-        return Err(Verdict::Progressing("the controller has not seen the change yet".to_owned()));
+        return Err(Early::Unobserved);
     }
     let sets = ReplicaSets::of(&expectation.uid, spec, snapshot);
-    rolled_out(spec, status, &sets, snapshot)
+    Ok(rolled_out(spec, status, sets).told(None, snapshot))
 }
 
 /// The ReplicaSet with the applied template, and the pods of all others.
@@ -41,28 +38,26 @@ struct ReplicaSets<'a> {
 }
 
 impl<'a> ReplicaSets<'a> {
-    fn of(deployment: &str, spec: &DeploymentSpec, snapshot: &'a Snapshot) -> Self {
-        let owned: Vec<&ReplicaSet> =
-            snapshot.replica_sets.iter().filter(|set| owned_by(&set.metadata, deployment)).collect();
+    fn of(deployment: &'a str, spec: &'a DeploymentSpec, snapshot: &'a Snapshot) -> Self {
+        let owned = || snapshot.replica_sets.of(deployment);
         // Two can have the same template after a hash collision; the controller takes the older one.
-        let same = owned.iter().copied().filter(|set| has_template(set, &spec.template));
+        let same = owned().filter(|set| has_template(set, &spec.template));
         let new = same.min_by_key(|set| set.metadata.creation_timestamp.as_ref().map(|time| time.0));
         let uid = |set: &'a ReplicaSet| set.metadata.uid.as_deref().unwrap_or_default();
         let new_pods = new.map(|set| of_controller(snapshot, uid(set))).unwrap_or_default();
-        let old_pods = snapshot.pods.iter().filter(|pod| is_old(pod, deployment, spec, new, snapshot)).collect();
+        let is_new = |set: &ReplicaSet| new.is_some_and(|new| new.metadata.uid == set.metadata.uid);
+        let others = owned().filter(|set| !is_new(set)).flat_map(|set| snapshot.pods.of(uid(set)));
+        let old_pods = others.chain(orphans(spec, snapshot)).collect();
         Self { new, new_pods, old_pods }
     }
 }
 
-/// A pod of this Deployment that another ReplicaSet than `new` made. That ReplicaSet may be gone already
-/// (`revisionHistoryLimit: 0`): then the selector decides.
-fn is_old(pod: &Pod, deployment: &str, spec: &DeploymentSpec, new: Option<&ReplicaSet>, snapshot: &Snapshot) -> bool {
-    let Some(owner) = controller(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet") else { return false };
-    let is_owner = |set: &ReplicaSet| set.metadata.uid.as_deref() == Some(&owner.uid);
-    match snapshot.replica_sets.iter().find(|set| is_owner(set)) {
-        Some(set) => owned_by(&set.metadata, deployment) && !new.is_some_and(is_owner),
-        None => is_selected(pod, spec),
-    }
+/// Pods whose `ReplicaSet` is gone already (`revisionHistoryLimit: 0`): the selector says whose they are.
+fn orphans<'a>(spec: &'a DeploymentSpec, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Pod> {
+    let gone = snapshot.pods.owners().filter(|uid| !snapshot.replica_sets.has(uid));
+    gone.flat_map(|uid| snapshot.pods.of(uid)).filter(move |pod| {
+        controller(&pod.metadata).is_some_and(|owner| owner.kind == "ReplicaSet") && is_selected(pod, spec)
+    })
 }
 
 fn is_selected(pod: &Pod, spec: &DeploymentSpec) -> bool {
@@ -85,35 +80,58 @@ fn has_template(set: &ReplicaSet, template: &PodTemplateSpec) -> bool {
     own.spec == template.spec && labelled(&own) == labelled(template)
 }
 
-fn rolled_out(
-    spec: &DeploymentSpec,
-    status: &DeploymentStatus,
-    sets: &ReplicaSets,
-    snapshot: &Snapshot,
-) -> Result<Verdict, Verdict> {
+fn rolled_out<'a>(spec: &'a DeploymentSpec, status: &'a DeploymentStatus, sets: ReplicaSets<'a>) -> Standing<'a> {
     let desired = spec.replicas.unwrap_or(1);
     let count = |number: Option<i32>| number.unwrap_or(0);
-    let on_the_way = |why| Verdict::Progressing(why);
-    let Some(new) = sets.new else {
-        return Err(match held_up_by_old(spec, sets) {
-            Some(why) => on_the_way(why),
-            None => on_the_way("the new ReplicaSet is not there yet".to_owned()),
-        });
-    };
     let counts = [status.updated_replicas, status.replicas, status.available_replicas];
-    let done = counts.iter().all(|number| count(*number) == desired)
+    let runs = sets.new.is_some_and(|new| agrees(new, desired))
+        && counts.iter().all(|number| count(*number) == desired)
         && count(status.unavailable_replicas) == 0
-        && agrees(new, desired)
         && ready(&sets.new_pods) == desired;
-    if !done {
-        let why =
-            refused_pods(new).or_else(|| troubled(&sets.new_pods, snapshot)).or_else(|| held_up_by_old(spec, sets));
-        return Err(waiting(count(status.updated_replicas), desired, count(status.available_replicas), why));
+    let remaining = remaining(spec, desired, &sets);
+    let lacks_set = sets.new.is_none_or(|new| wanted(new) == 0 && desired > 0);
+    let recreate = is_recreate(spec);
+    let why = if runs {
+        format!("{desired} of {desired} available; {}", old_pods(&remaining))
+    } else if lacks_set {
+        held_up_by_old(&sets, recreate).unwrap_or_else(|| "the new ReplicaSet is not there yet".to_owned())
+    } else {
+        let old = held_up_by_old(&sets, recreate).filter(|_| sets.new_pods.is_empty());
+        let counted = Standing::counted(count(status.updated_replicas), desired, count(status.available_replicas)).why;
+        old.map_or(counted.clone(), |old| format!("{counted}; {old}"))
+    };
+    let conditions = status.conditions.iter().flatten();
+    Standing {
+        ready: count(status.ready_replicas),
+        complete: runs && remaining.is_empty(),
+        why,
+        refused: sets.new.and_then(refused),
+        needs_room_of_its_own: !recreate && max_unavailable(spec, desired) == 0,
+        rollout: Some(Rollout {
+            progress: conditions.into_iter().find(|condition| condition.type_ == "Progressing"),
+            set: sets.new.and_then(|set| set.metadata.name.as_deref()),
+            lacks_set,
+            recreate,
+        }),
+        new_pods: sets.new_pods,
+        old_pods: sets.old_pods,
+        ..Standing::counted(count(status.updated_replicas), desired, count(status.available_replicas))
     }
-    match remaining(spec, desired, sets) {
-        old if old.is_empty() => Ok(Verdict::Settled { replicas: desired }),
-        old => Err(on_the_way(format!("{desired} of {desired} available; {}", old_pods(&old)))),
-    }
+}
+
+fn wanted(set: &ReplicaSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// As the controller rounds it.
+fn max_unavailable(spec: &DeploymentSpec, desired: i32) -> i64 {
+    let rolling = spec.strategy.as_ref().and_then(|strategy| strategy.rolling_update.as_ref());
+    let value = match rolling.and_then(|rolling| rolling.max_unavailable.as_ref()) {
+        Some(IntOrString::Int(number)) => (*number).into(),
+        Some(IntOrString::String(text)) => text.as_str().into(),
+        None => serde_json::Value::Null,
+    };
+    portion(&value, desired.into(), false)
 }
 
 /// The new ReplicaSet says itself that all its pods are available, and has seen its own last change.
@@ -136,15 +154,18 @@ fn is_recreate(spec: &DeploymentSpec) -> bool {
     spec.strategy.as_ref().and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
 }
 
-fn held_up_by_old(spec: &DeploymentSpec, sets: &ReplicaSets) -> Option<String> {
+fn held_up_by_old(sets: &ReplicaSets<'_>, recreate: bool) -> Option<String> {
     let old: Vec<&Pod> =
-        sets.old_pods.iter().copied().filter(|pod| is_live(pod) || is_recreate(spec) && is_terminating(pod)).collect();
+        sets.old_pods.iter().copied().filter(|pod| is_live(pod) || recreate && is_terminating(pod)).collect();
     (!old.is_empty()).then(|| old_pods(&old))
 }
 
-/// Why the ReplicaSet cannot create pods: quota, PodSecurity, a webhook.
-fn refused_pods(set: &ReplicaSet) -> Option<String> {
+/// Why the ReplicaSet cannot make pods. What the Deployment says may be about another one.
+fn refused(set: &ReplicaSet) -> Option<Refused<'_>> {
     let conditions = set.status.as_ref()?.conditions.as_ref()?;
     let failure = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
-    Some(format!("no pod: {}", shortened(failure.message.as_deref().unwrap_or("no reason given"))))
+    Some(Refused {
+        uid: set.metadata.uid.as_deref().unwrap_or_default(),
+        message: failure.message.as_deref().unwrap_or_default(),
+    })
 }

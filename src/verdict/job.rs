@@ -1,71 +1,90 @@
 //! Jobs.
 
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Pod;
 
-use super::pods::{is_live, of_controller};
+use super::Expectation;
+use super::cause::{Cause, Rule};
+use super::pods::{is_live, of_controller, parts};
 use super::snapshot::Snapshot;
-use super::words::{shortened, troubled};
-use super::{Expectation, Verdict, live};
+use super::standing::{Early, Standing, live, refused_by_event};
 
-/// Judges a Job: it has settled only when it is `Complete`, and failed from `FailureTarget` on, while its pods may
-/// still be ending.
-pub fn judge_job(expectation: &Expectation, snapshot: &Snapshot) -> Verdict {
-    let job: &Job = match live(expectation, snapshot) {
-        Ok(job) => job,
-        Err(verdict) => return verdict,
+/// It is complete only when it says so, and has failed from `FailureTarget` on, while its pods may still be ending.
+pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot) -> Result<Standing<'a>, Early> {
+    let job: &Job = live(expectation, snapshot)?;
+    let pods = of_controller(snapshot, &expectation.uid);
+    let Some(status) = &job.status else {
+        return Ok(on_its_way("its pod is not there yet".to_owned(), pods));
     };
-    let status = job.status.clone().unwrap_or_default();
-    if let Some(condition) = holds(&status, "Failed").or_else(|| holds(&status, "FailureTarget")) {
-        return Verdict::Failed(failure(condition));
+    if let Some(condition) = holds(status, "Failed").or_else(|| holds(status, "FailureTarget")) {
+        return Err(Early::Failed(Box::new(failure(condition, &pods))));
     }
-    if holds(&status, "Complete").is_some() {
-        return Verdict::Settled { replicas: status.succeeded.unwrap_or(0) };
+    if holds(status, "Complete").is_some() {
+        return Ok(Standing {
+            complete: true,
+            available: status.succeeded.unwrap_or(0),
+            ..on_its_way(String::new(), pods)
+        });
     }
     let suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
-    Verdict::Progressing(if suspended {
-        "it is suspended".to_owned()
-    } else {
-        progress(expectation, &status, snapshot)
-    })
+    if suspended {
+        return Ok(on_its_way("it is suspended".to_owned(), pods));
+    }
+    let refused = refused_by_event(&expectation.uid, snapshot).filter(|_| pods.is_empty());
+    let why = progress(job, status, &pods, refused.is_some());
+    let standing = Standing { refused, ..on_its_way(why.0, pods) };
+    Ok(standing.told(Some(why.1), snapshot))
+}
+
+fn on_its_way(why: String, new_pods: Vec<&Pod>) -> Standing<'_> {
+    Standing { why, new_pods, is_job: true, ..Standing::counted(0, 0, 0) }
 }
 
 fn holds<'a>(status: &'a JobStatus, kind: &str) -> Option<&'a JobCondition> {
     status.conditions.iter().flatten().find(|condition| condition.type_ == kind && condition.status == "True")
 }
 
-fn failure(condition: &JobCondition) -> String {
+fn failure(condition: &JobCondition, pods: &[&Pod]) -> Cause {
     let reason = condition.reason.as_deref().unwrap_or("Failed");
-    match condition.message.as_deref().filter(|message| !message.is_empty()) {
-        Some(message) => format!("{reason}: {}", shortened(message)),
-        None => reason.to_owned(),
+    let text = condition.message.as_deref().unwrap_or_default();
+    let ended = pods.iter().copied().flat_map(parts).filter_map(|part| {
+        let (reason, code, _) = part.last_end()?;
+        (code != 0).then_some((part, reason, code))
+    });
+    let newest = ended.max_by_key(|(part, ..)| part.pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    let late = reason == "DeadlineExceeded";
+    let advice = "mend it and run the same command again: a failed Job is deleted and run anew";
+    match newest {
+        Some((part, why, code)) if !late => {
+            let meaning = match why {
+                "OOMKilled" => "it used more memory than its limit and was killed".to_owned(),
+                "StartError" => "its command cannot be started".to_owned(),
+                _ => format!("it ended with exit code {code}"),
+            };
+            Cause::new(Rule::JobFailed, reason, text, meaning).of_part(&part).advise(advice)
+        }
+        _ if late => {
+            Cause::new(Rule::JobFailed, reason, text, "it took longer than its activeDeadlineSeconds").advise(advice)
+        }
+        _ => Cause::new(Rule::JobFailed, reason, text, "it has failed").advise(advice),
     }
 }
 
-fn progress(expectation: &Expectation, status: &JobStatus, snapshot: &Snapshot) -> String {
-    let pods: Vec<&Pod> = of_controller(snapshot, &expectation.uid);
-    if let Some(text) = troubled(&pods, snapshot) {
-        return text;
-    }
-    if pods.is_empty() {
-        return refused_pods(expectation, snapshot).unwrap_or_else(|| "its pod is not there yet".to_owned());
-    }
-    if !pods.iter().any(|pod| is_live(pod)) {
-        return "its pod has ended".to_owned();
-    }
-    match status.failed.unwrap_or(0) {
-        0 => "running".to_owned(),
-        failed => format!("running, after {failed} failed pods"),
-    }
-}
-
-/// Only events say why a Job has no pods.
-fn refused_pods(expectation: &Expectation, snapshot: &Snapshot) -> Option<String> {
-    let about = |event: &&Event| {
-        event.involved_object.uid.as_deref() == Some(&expectation.uid)
-            && event.reason.as_deref() == Some("FailedCreate")
+fn progress(job: &Job, status: &JobStatus, pods: &[&Pod], refused: bool) -> (String, String) {
+    let failed = status.failed.unwrap_or(0);
+    let limit = job.spec.as_ref().and_then(|spec| spec.backoff_limit).unwrap_or(6);
+    let why = if pods.is_empty() && failed == 0 && !refused {
+        "its pod is not there yet".to_owned()
+    } else if refused {
+        String::new()
+    } else if failed > 0 && !pods.iter().any(|pod| is_live(pod)) {
+        format!("{failed} failed pods of {}; the next one comes", limit.saturating_add(1))
+    } else if !pods.iter().any(|pod| is_live(pod)) {
+        "its pod has ended".to_owned()
+    } else if failed > 0 {
+        format!("running, after {failed} failed pods")
+    } else {
+        "running".to_owned()
     };
-    let latest =
-        snapshot.events.iter().filter(about).max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
-    Some(format!("no pod: {}", shortened(latest.message.as_deref().unwrap_or_default())))
+    (String::new(), why)
 }

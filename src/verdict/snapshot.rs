@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
@@ -27,29 +28,80 @@ pub struct Snapshot {
     pub events: Objects<Event>,
     /// By name.
     pub claims: Objects<PersistentVolumeClaim>,
-    /// Uids of workloads that were seen and are there no more. A uid never comes back.
+    /// When the API server last listed something, by its own clock; whole seconds.
+    pub listed: Option<Timestamp>,
+    /// Uids of workloads and ReplicaSets that were seen and are there no more. A uid never comes back.
     gone: BTreeSet<String>,
 }
 
-/// Objects of one kind by name.
+/// Objects of one kind: by name, and by what they belong to.
 #[derive(Clone, Debug)]
-pub struct Objects<T>(BTreeMap<String, Arc<T>>);
+pub struct Objects<T> {
+    named: BTreeMap<String, Arc<T>>,
+    /// Names by the uid of the owner. A thousand pods are looked at many times a second.
+    owned: BTreeMap<String, BTreeSet<String>>,
+    uids: BTreeSet<String>,
+}
 
 impl<T> Default for Objects<T> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self { named: BTreeMap::new(), owned: BTreeMap::new(), uids: BTreeSet::new() }
     }
 }
 
 impl<T> Objects<T> {
     /// The object called `name`.
     pub fn get(&self, name: &str) -> Option<&T> {
-        self.0.get(name).map(Arc::as_ref)
+        self.named.get(name).map(Arc::as_ref)
     }
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.values().map(Arc::as_ref)
+        self.named.values().map(Arc::as_ref)
+    }
+
+    /// What belongs to the object with this uid, by name.
+    pub fn of(&self, uid: &str) -> impl Iterator<Item = &T> {
+        self.owned.get(uid).into_iter().flatten().filter_map(|name| self.get(name))
+    }
+
+    /// Whether one of them has this uid.
+    pub fn has(&self, uid: &str) -> bool {
+        self.uids.contains(uid)
+    }
+
+    /// The uids of all owners.
+    pub fn owners(&self) -> impl Iterator<Item = &str> {
+        self.owned.keys().map(String::as_str)
+    }
+}
+
+impl<T: Kept> Objects<T> {
+    fn insert(&mut self, object: T) -> Option<Arc<T>> {
+        let name = name(&object).to_owned();
+        let before = self.take(&name);
+        if let Some(owner) = object.owner() {
+            self.owned.entry(owner.to_owned()).or_default().insert(name.clone());
+        }
+        self.uids.extend(uid(&object).map(str::to_owned));
+        self.named.insert(name, Arc::new(object));
+        before
+    }
+
+    fn take(&mut self, name: &str) -> Option<Arc<T>> {
+        let object = self.named.remove(name)?;
+        if let Some(uid) = uid(object.as_ref()) {
+            self.uids.remove(uid);
+        }
+        if let Some(owner) = object.owner()
+            && let Some(names) = self.owned.get_mut(owner)
+        {
+            names.remove(name);
+            if names.is_empty() {
+                self.owned.remove(owner);
+            }
+        }
+        Some(object)
     }
 }
 
@@ -63,10 +115,14 @@ pub trait Kept: Sized + 'static {
     fn kept_mut(snapshot: &mut Snapshot) -> &mut Objects<Self>;
     /// An object's metadata.
     fn metadata(&self) -> &ObjectMeta;
+    /// Uid of what it belongs to: its controller, or what an event is about.
+    fn owner(&self) -> Option<&str> {
+        self.metadata().owner_references.iter().flatten().find(|o| o.controller == Some(true)).map(|o| o.uid.as_str())
+    }
 }
 
 macro_rules! kept {
-    ($($kind:ty, $field:ident, $remembered:literal;)*) => {
+    ($($kind:ty, $field:ident, $remembered:literal $(, $owner:item)?;)*) => {
         $(impl Kept for $kind {
             const REMEMBERED: bool = $remembered;
             fn kept(snapshot: &Snapshot) -> &Objects<Self> {
@@ -78,6 +134,7 @@ macro_rules! kept {
             fn metadata(&self) -> &ObjectMeta {
                 &self.metadata
             }
+            $($owner)?
         })*
     };
 }
@@ -87,9 +144,9 @@ kept! {
     StatefulSet, stateful_sets, true;
     DaemonSet, daemon_sets, true;
     Job, jobs, true;
-    ReplicaSet, replica_sets, false;
+    ReplicaSet, replica_sets, true;
     Pod, pods, false;
-    Event, events, false;
+    Event, events, false, fn owner(&self) -> Option<&str> { self.involved_object.uid.as_deref() };
     PersistentVolumeClaim, claims, false;
 }
 
@@ -97,7 +154,7 @@ impl Snapshot {
     /// An object that is new or has changed.
     pub fn put<T: Kept>(&mut self, object: T) {
         let name = name(&object).to_owned();
-        let before = T::kept_mut(self).0.insert(name.clone(), Arc::new(object));
+        let before = T::kept_mut(self).insert(object);
         if let Some(before) = before.filter(|before| uid(before.as_ref()) != self.uid_of::<T>(&name)) {
             self.remember(before.as_ref());
         }
@@ -107,15 +164,18 @@ impl Snapshot {
     pub fn remove<T: Kept>(&mut self, object: &T) {
         let objects = T::kept_mut(self);
         if objects.get(name(object)).is_some_and(|live| uid(live) == uid(object)) {
-            objects.0.remove(name(object));
+            objects.take(name(object));
         }
         self.remember(object);
     }
 
     /// All objects of a kind that are there now: absence means deletion.
     pub fn replace<T: Kept>(&mut self, objects: Vec<T>) {
-        let named = objects.into_iter().map(|object| (name(&object).to_owned(), Arc::new(object)));
-        let before = std::mem::replace(T::kept_mut(self), Objects(named.collect()));
+        let mut all = Objects::default();
+        for object in objects {
+            all.insert(object);
+        }
+        let before = std::mem::replace(T::kept_mut(self), all);
         for object in before.iter() {
             if self.uid_of::<T>(name(object)) != uid(object) {
                 self.remember(object);

@@ -5,54 +5,50 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::pods::{is_live, label, of_controller, ready};
 use super::snapshot::Snapshot;
-use super::words::troubled;
-use super::{Expectation, Verdict, live, superseded, waiting};
+use super::standing::{Early, Standing, live, refused_by_event};
+use super::{Expectation, superseded};
 
 const REVISION: &str = "controller-revision-hash";
+pub(super) const BY_HAND: &str = "its pods are replaced only when somebody deletes them (OnDelete)";
 
-pub(super) fn judge(expectation: &Expectation, snapshot: &Snapshot) -> Verdict {
-    decide(expectation, snapshot).unwrap_or_else(|verdict| verdict)
-}
-
-fn decide(expectation: &Expectation, snapshot: &Snapshot) -> Result<Verdict, Verdict> {
+pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot) -> Result<Standing<'a>, Early> {
     let set: &StatefulSet = live(expectation, snapshot)?;
     let (Some(spec), Some(status)) = (&set.spec, &set.status) else {
-        return Err(Verdict::Progressing("the controller has not begun".to_owned()));
+        return Err(Early::Unobserved);
     };
-    if let Some(verdict) = superseded(expectation, &spec.template) {
-        return Err(verdict);
-    }
+    superseded(expectation, &spec.template)?;
     if status.observed_generation < set.metadata.generation {
-        return Err(Verdict::Progressing("the controller has not seen the change yet".to_owned()));
+        return Err(Early::Unobserved);
     }
     let pods = of_controller(snapshot, &expectation.uid);
-    rolled_out(spec, status, &pods, snapshot)
+    let mut standing = rolled_out(spec, status, pods);
+    standing.refused = refused_by_event(&expectation.uid, snapshot).filter(|_| status.replicas < standing.desired);
+    let by_hand = is_on_delete(spec).then(|| BY_HAND.to_owned());
+    Ok(standing.told(by_hand, snapshot))
 }
 
-fn rolled_out(
-    spec: &StatefulSetSpec,
-    status: &StatefulSetStatus,
-    pods: &[&Pod],
-    snapshot: &Snapshot,
-) -> Result<Verdict, Verdict> {
+fn rolled_out<'a>(spec: &StatefulSetSpec, status: &StatefulSetStatus, pods: Vec<&'a Pod>) -> Standing<'a> {
     let desired = spec.replicas.unwrap_or(1);
     let wanted = updated_wanted(spec, desired);
     let updated = status.updated_replicas.unwrap_or(0);
     let available = status.available_replicas.unwrap_or(0);
-    let revised = pods.iter().filter(|pod| is_live(pod) && is_updated(pod, status)).count();
-    let done = updated >= wanted
+    let all_ready = ready(&pods) == desired;
+    let (new_pods, old_pods): (Vec<&Pod>, Vec<&Pod>) = pods.into_iter().partition(|pod| is_updated(pod, status));
+    let revised = new_pods.iter().filter(|pod| is_live(pod)).count();
+    let complete = updated >= wanted
         && i32::try_from(revised).is_ok_and(|revised| revised >= wanted)
         && (wanted < desired || status.current_revision == status.update_revision)
         && status.replicas == desired
         && status.ready_replicas.unwrap_or(0) == desired
         && available == desired
-        && ready(pods) == desired;
-    if done {
-        return Ok(Verdict::Settled { replicas: desired });
+        && all_ready;
+    Standing {
+        ready: status.ready_replicas.unwrap_or(0),
+        complete,
+        new_pods,
+        old_pods,
+        ..Standing::counted(updated, wanted, available)
     }
-    let by_hand = is_on_delete(spec) && updated < wanted;
-    let why = by_hand.then(|| "its pods are replaced only when somebody deletes them (OnDelete)".to_owned());
-    Err(waiting(updated, wanted, available, why.or_else(|| troubled(pods, snapshot))))
 }
 
 /// Pods below the partition keep the earlier revision, as the manifest asks.

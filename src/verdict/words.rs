@@ -1,8 +1,9 @@
 //! What a pod waits for, in few words.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 
-use super::pods::{is_live, is_ready, is_terminating};
+use super::pods::{condition, is_live, is_ready, is_terminating, uid};
+use super::reports::{about, latest_of, message, reason};
 use super::snapshot::Snapshot;
 use crate::text::both_ends;
 
@@ -43,10 +44,8 @@ fn is_done(container: &ContainerStatus) -> bool {
 }
 
 fn unscheduled(pod: &Pod) -> Option<String> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
-    (scheduled.status == "False").then(|| {
-        let message = scheduled.message.as_deref().unwrap_or_default();
+    let (status, message) = condition(pod, "PodScheduled")?;
+    (status == "False").then(|| {
         let (message, _) = message.split_once(" no new claims").unwrap_or((message, ""));
         format!("not scheduled ({})", shortened(message))
     })
@@ -63,7 +62,7 @@ fn container_state(container: &ContainerStatus, pod: &Pod, snapshot: &Snapshot) 
             format!("exited {} ({})", ended.exit_code, ended.reason.as_deref().unwrap_or("no reason given"))
         }
         Some(ContainerState { running: Some(_), .. }) => {
-            let probe = latest(pod, snapshot, "Unhealthy").and_then(|event| event.message.as_deref());
+            let probe = latest_of(snapshot, pod, "Unhealthy").map(message);
             probe.map_or_else(
                 || "running, not ready yet".to_owned(),
                 |message| format!("not ready ({})", shortened(message)),
@@ -80,26 +79,17 @@ fn container_state(container: &ContainerStatus, pod: &Pod, snapshot: &Snapshot) 
 
 /// What the kubelet does before a container can start; only events say it.
 fn preparing(pod: &Pod, container: &ContainerStatus, snapshot: &Snapshot) -> Option<String> {
-    if let Some(mount) = latest(pod, snapshot, "FailedMount") {
-        return mount.message.as_deref().map(shortened);
+    if let Some(mount) = latest_of(snapshot, pod, "FailedMount") {
+        return Some(shortened(message(mount)));
     }
     let place = format!("{{{}}}", container.name);
-    let about = |reason: &str| {
-        of_pod(pod, snapshot).any(|event| {
-            event.reason.as_deref() == Some(reason)
+    let said = |wanted: &str| {
+        about(snapshot, uid(pod)).any(|event| {
+            reason(event) == wanted
                 && event.involved_object.field_path.as_deref().is_some_and(|path| path.ends_with(&place))
         })
     };
-    (about("Pulling") && !about("Pulled") && !about("Failed")).then(|| "pulling image".to_owned())
-}
-
-fn latest<'a>(pod: &'a Pod, snapshot: &'a Snapshot, reason: &'a str) -> Option<&'a Event> {
-    let matching = of_pod(pod, snapshot).filter(move |event| event.reason.as_deref() == Some(reason));
-    matching.max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))
-}
-
-fn of_pod<'a>(pod: &'a Pod, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Event> {
-    snapshot.events.iter().filter(|event| event.involved_object.uid == pod.metadata.uid)
+    (said("Pulling") && !said("Pulled") && !said("Failed")).then(|| "pulling image".to_owned())
 }
 
 /// `api-6d7f9c9b5d-x2k1p` as `api-6d…-x2k1p`.
@@ -112,9 +102,8 @@ fn short_name(pod: &Pod) -> String {
     }
 }
 
-/// The first line, without the prefix of aggregated events, cut in the middle: causes stand at the end.
+/// The first line, cut in the middle: causes stand at the end.
 pub(super) fn shortened(message: &str) -> String {
-    let message = message.trim_start_matches("(combined from similar events): ");
     let line = message.lines().next().unwrap_or_default().trim().trim_end_matches('.');
     both_ends(line, LONGEST)
 }

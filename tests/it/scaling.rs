@@ -10,7 +10,7 @@ use crate::support::Project;
 
 const CONFIG: &str = "namespace: NAMESPACE
 manifests: [manifests]
-settle: {timeout: 60}
+settle: {soak: 0}
 registry: {server: REGISTRY, owner: OWNER, username: OWNER, password: {env: SHOP_PASSWORD}, plainHttp: true}
 services: {other: {image: NAMESPACE-other}}
 ";

@@ -30,7 +30,7 @@ fn config() -> Config {
         images: Vec::new(),
         patches: Vec::new(),
         order: BTreeMap::new(),
-        settle_timeout: Duration::from_secs(1),
+        settle: crate::config::Settle { timeout: None, force_timeout: false, soak: Duration::ZERO },
     }
 }
 

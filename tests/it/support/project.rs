@@ -53,7 +53,7 @@ impl Project {
         let Sandbox { registry, owner, .. } = &project.sandbox;
         let config = format!(
             "namespace: {name}\nregistry: {{server: \"{registry}\", owner: {owner}, plainHttp: true}}\n\
-             services: {{unused: {{image: {name}-unused}}}}\nmanifests: [manifests]\nsettle: {{timeout: 60}}\n",
+             services: {{unused: {{image: {name}-unused}}}}\nmanifests: [manifests]\nsettle: {{soak: 0}}\n",
             name = project.name
         );
         project.write("deploy-k3s/config.yaml", &config);

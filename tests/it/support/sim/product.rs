@@ -19,7 +19,7 @@ const CONFIG: &str = "namespace: NAMESPACE
 registry: {server: registry.example, owner: shop, username: nobody, password: made-up}
 services: {none: {image: none}}
 manifests: [manifests]
-settle: {timeout: 60}
+settle: {soak: 0}
 ";
 
 /// A folder with manifests whose images are rows of the kubelet's table, and a namespace of its own.

@@ -1,0 +1,129 @@
+//! Pods that get no node.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+
+use super::{Fails, Scene, Sign};
+use crate::verdict::cause::{Cause, Rule};
+use crate::verdict::pods::{condition, is_terminating, phase};
+use crate::verdict::reports::{about, message, reason};
+
+const NOTHING_MATCHES: Duration = Duration::from_secs(30);
+const FULL: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
+const SOON: u64 = 5;
+const LATER: u64 = 15;
+
+pub(super) fn sign(scene: &Scene<'_>, pod: &Pod) -> Option<Sign> {
+    let spec = pod.spec.as_ref()?;
+    if phase(pod) != "Pending" || spec.node_name.is_some() {
+        return None;
+    }
+    match condition(pod, "PodScheduled") {
+        Some(("False", text)) => Some(unschedulable(scene, pod, spec, text)),
+        Some(_) => None,
+        None => waits_for_claim(scene, pod, spec),
+    }
+}
+
+fn unschedulable(scene: &Scene<'_>, pod: &Pod, spec: &PodSpec, text: &str) -> Sign {
+    // What follows speaks of preemption.
+    let text = text.split_once(" no new claims").map_or(text, |(before, _)| before);
+    let has = |words: &str| text.contains(words);
+    let sign = |rule, meaning: &str, advice: &str, after, warns| {
+        let cause = Cause::new(rule, "Unschedulable", text, meaning).of_pod(pod).advise(advice);
+        Sign::of_pod(pod, cause, Fails::After(after), warns)
+    };
+    if has("persistentvolumeclaim \"") && has("\" not found") {
+        return sign(
+            Rule::NoNodeMatches,
+            "the pod mounts a claim that does not exist",
+            "put the claim into the manifests, or mend its name",
+            NOTHING_MATCHES,
+            SOON,
+        );
+    }
+    if has("unbound immediate PersistentVolumeClaims") {
+        return match without_class(scene, spec) {
+            Some(said) => {
+                let mut sign = sign(
+                    Rule::NoNodeMatches,
+                    "the pod's claim asks for a storage class that does not exist",
+                    "mend storageClassName: kubectl get storageclass",
+                    NOTHING_MATCHES,
+                    SOON,
+                );
+                sign.cause.message = said;
+                sign
+            }
+            None => sign(
+                Rule::NotScheduled,
+                "the pod waits for a volume, and nothing has made it yet",
+                "see what the claim waits for: kubectl describe pvc",
+                PATIENCE,
+                LATER,
+            ),
+        };
+    }
+    if has("taint") {
+        let advice = "add a toleration, or take the taint from a node: kubectl describe nodes";
+        return sign(Rule::NotScheduled, "no node takes the pod, because of taints", advice, PATIENCE, LATER);
+    }
+    if has("Insufficient") || has("anti-affinity") || has("free ports") || has("Too many pods") {
+        let after = if scene.standing.needs_room_of_its_own && !ends_something(scene) { FULL } else { PATIENCE };
+        let advice = "lower the requests, make room, or let old pods go first (maxUnavailable): kubectl describe nodes";
+        return sign(Rule::NoRoom, "no node has room for the pod", advice, after, LATER);
+    }
+    if has("node affinity/selector") || has("node(s) didn't match Pod's node affinity") {
+        let advice = "mend nodeSelector or affinity, or label a node: kubectl get nodes --show-labels";
+        return sign(
+            Rule::NoNodeMatches,
+            "no node has the labels that the pod asks for",
+            advice,
+            NOTHING_MATCHES,
+            SOON,
+        );
+    }
+    sign(Rule::NotScheduled, "no node takes the pod", "kubectl describe nodes", PATIENCE, LATER)
+}
+
+/// Room may come free.
+fn ends_something(scene: &Scene<'_>) -> bool {
+    scene.snapshot.pods.iter().any(is_terminating)
+}
+
+fn claims(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    let volumes = spec.volumes.iter().flatten();
+    volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref()).map(|claim| claim.claim_name.as_str())
+}
+
+/// What is said about a claim whose storage class does not exist.
+fn without_class(scene: &Scene<'_>, spec: &PodSpec) -> Option<String> {
+    let uids = claims(spec).filter_map(|name| scene.snapshot.claims.get(name)?.metadata.uid.as_deref());
+    let mut events = uids.flat_map(|uid| about(scene.snapshot, uid));
+    let told = events.find(|event| {
+        reason(event) == "ProvisioningFailed"
+            && message(event).contains("storageclass")
+            && message(event).contains("not found")
+    })?;
+    Some(message(told).to_owned())
+}
+
+/// The scheduler waits for a volume that nobody makes, and says nothing.
+fn waits_for_claim(scene: &Scene<'_>, pod: &Pod, spec: &PodSpec) -> Option<Sign> {
+    let pending = claims(spec)
+        .filter_map(|name| scene.snapshot.claims.get(name))
+        .find(|claim| claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending"))?;
+    let said = about(scene.snapshot, pending.metadata.uid.as_deref().unwrap_or_default()).map(message).last();
+    let name = pending.metadata.name.as_deref().unwrap_or_default();
+    let cause = Cause::new(
+        Rule::NotScheduled,
+        "Pending",
+        said.unwrap_or("the claim is pending"),
+        format!("the pod waits for the volume of the claim {name}, and nothing has made it yet"),
+    )
+    .of_pod(pod)
+    .advise("see whether the storage class's provisioner runs: kubectl describe pvc");
+    Some(Sign::of_pod(pod, cause, Fails::After(PATIENCE), LATER))
+}
