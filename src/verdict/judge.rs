@@ -230,7 +230,7 @@ impl Judge {
         if let Some(timeout) = self.limits.timeout.filter(|timeout| look.reached(*timeout)) {
             return Some(pending(format!("it has not settled within the timeout of {} s", timeout.as_secs())));
         }
-        let ends = self.memory.progressed + self.limits.stall;
+        let ends = self.memory.progressed.saturating_add(self.limits.stall);
         if !standing.complete && !standing.is_job && look.reached(ends) {
             return Some(pending(format!("nothing has come nearer for {} s", self.limits.stall.as_secs())));
         }
