@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
 use crate::error::Error;
 use crate::manifest::{Object, Rendered, pod_security};
 use crate::model::ObjectKey;
 use crate::plan::changes::Changes;
-use crate::stage::Context;
 use crate::stage::preflight::CONCURRENT;
+use crate::stage::{Context, side_by_side};
 
 /// The namespaces of the objects, by name.
 pub struct Namespaces {
@@ -84,11 +83,8 @@ impl Pods {
     pub async fn ask(context: &Context, changes: &Changes) -> Self {
         let objects = changes.writes().map(|changed| &changed.object);
         let pods = objects.filter_map(|object| Some((object.key(), pod_security::pod(object)?)));
-        let answers = stream::iter(pods)
-            .map(|(key, pod)| async move { Some((key, context.cluster.forbids_pod(&pod).await?)) })
-            .buffered(CONCURRENT)
-            .collect::<Vec<_>>()
-            .await;
+        let ask = |(key, pod)| async move { Some((key, context.cluster.forbids_pod(&pod).await?)) };
+        let answers = side_by_side(pods.map(ask), CONCURRENT).await;
         // Quotas forbid pods too, and may have room again when these are made.
         let violates = |(_, text): &(ObjectKey, String)| pod_security::violated(text).is_some();
         Self(answers.into_iter().flatten().filter(violates).collect())

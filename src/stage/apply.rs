@@ -1,6 +1,5 @@
 //! Objects to the API server: one wave, side by side.
 
-use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::cluster::{self, ApplyError, ApplyOptions, MANAGER};
@@ -12,7 +11,7 @@ use crate::plan::changes::{Action, Changes};
 use crate::plan::fields::left_by_others;
 use crate::plan::request::Request;
 use crate::stage::settle::Awaited;
-use crate::stage::{Context, journal};
+use crate::stage::{Context, journal, side_by_side};
 
 /// How many requests to the API server are under way at once.
 const CONCURRENT: usize = 8;
@@ -70,11 +69,8 @@ pub async fn wave(
     rollout: &Rollout<'_>,
     wave: &Wave,
 ) -> Result<Vec<AppliedObject>> {
-    let answers = stream::iter(&wave.objects)
-        .map(|object| async move { one(context, request, rollout, object).await })
-        .buffered(CONCURRENT)
-        .collect::<Vec<_>>()
-        .await;
+    let answers = wave.objects.iter().map(|object| one(context, request, rollout, object));
+    let answers = side_by_side(answers, CONCURRENT).await;
     let mut applied = Vec::new();
     let mut errors = Vec::new();
     for answer in answers {

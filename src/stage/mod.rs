@@ -20,6 +20,8 @@ pub mod survey;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::{StreamExt as _, stream};
+
 pub use crate::cluster::MANAGER;
 
 use crate::cluster::Cluster;
@@ -27,6 +29,14 @@ use crate::config::{Config, Settle};
 use crate::error::{Error, Kind};
 use crate::event::Events;
 use crate::registry::Registry;
+
+/// The answers of all `questions`, in their order, at most `limit` under way at once. One that takes long holds up no other.
+pub(crate) async fn side_by_side<T>(questions: impl Iterator<Item = impl Future<Output = T>>, limit: usize) -> Vec<T> {
+    let numbered = questions.enumerate().map(|(number, question)| async move { (number, question.await) });
+    let mut answers: Vec<(usize, T)> = stream::iter(numbered).buffer_unordered(limit).collect().await;
+    answers.sort_unstable_by_key(|(number, _)| *number);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
 
 /// What every stage works with.
 #[derive(Clone)]

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
 use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Look, MANAGER, Refusal};
@@ -21,7 +20,7 @@ use crate::stage::build::Images;
 use crate::stage::catalogue::Release;
 use crate::stage::settle::kubectl;
 use crate::stage::survey::{self, Survey};
-use crate::stage::{Context, apply, changes, draft as drafts};
+use crate::stage::{Context, apply, changes, draft as drafts, side_by_side};
 use crate::verdict;
 
 /// How many requests to the API server are under way at once.
@@ -351,7 +350,7 @@ async fn ask<'a>(
         let options = ApplyOptions { dry_run: true, force };
         (changed, apply::send(context, rendered, &changed.object, changed.live.as_ref(), options).await)
     };
-    stream::iter(changes).map(one).buffered(CONCURRENT).collect().await
+    side_by_side(changes.map(one), CONCURRENT).await
 }
 
 /// Every refusal as one error. `also` says what else speaks against an object that was accepted with these warnings.
