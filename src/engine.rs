@@ -1,6 +1,7 @@
 //! The story of a deploy, from top to bottom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::error::Result;
 use crate::event::{Applied, Event, Events, Stage, Target};
-use crate::manifest::{Object, Rendered, Wave, WaveKind};
+use crate::manifest::{Draft, Object, Rendered, Wave, WaveKind};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName, Tag};
 use crate::plan::changes::Changes;
 use crate::plan::policies;
@@ -16,7 +17,7 @@ use crate::plan::report::{Facts, Plan};
 use crate::plan::request::Request;
 use crate::stage::apply::{AppliedObject, Rollout};
 use crate::stage::catalogue::{Catalogue, Release};
-use crate::stage::preflight::{Foreseen, Purpose, Ready};
+use crate::stage::preflight::{Doors, Foreseen, Purpose, Ready};
 use crate::stage::settle::{Awaited, Watches};
 use crate::stage::{self, Context};
 
@@ -33,10 +34,14 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     let mut run = Run::start(context);
 
     run.begin(Stage::Preflight);
-    let draft = stage::draft::read(&context.config, &context.events, request)?;
-    let release = Release::name(&context.config, request).await?;
+    let Beginning { draft, release, doors } = begin(context, request).await?;
     context.events.send(Event::RunStarted { target: target(context), release: release.tag.to_string() });
-    let mut ready = stage::preflight::check(context, request, &draft, release.clone(), Purpose::Deploy).await?;
+    let mut watches = Watches::new(context);
+    if request.skip_build {
+        // Everything there is will be listed by the time it is judged. A build may take longer than that is worth.
+        watches.of(&context.config.namespace);
+    }
+    let mut ready = stage::preflight::check(context, request, &draft, release.clone(), doors, Purpose::Deploy).await?;
     if ready.foreseen.unfinished {
         // What runs is half of a release: nothing is decided from it.
         let doing = format!("release {}", release.tag);
@@ -44,7 +49,8 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
             stage::journal::unfinished(context, lease).await.map(drop)
         })
         .await?;
-        ready = stage::preflight::check(context, request, &draft, release, Purpose::Deploy).await?;
+        let doors = stage::preflight::knock(context, &draft).await;
+        ready = stage::preflight::check(context, request, &draft, release, doors, Purpose::Deploy).await?;
     }
     let Ready { survey, daemon, foreseen } = ready;
     stage::prune::tell(context, &foreseen.changes);
@@ -68,10 +74,10 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
 
     run.begin(Stage::Apply);
     if foreseen.changes.is_empty() && !foreseen.unfinished {
-        judge(context, &foreseen.changes, &mut run).await?;
+        judge(context, &mut watches, &foreseen.changes, &mut run).await?;
     } else {
         let Foreseen { rendered, after, .. } = foreseen;
-        Box::pin(locked(context, request, &survey.release.tag, &rendered, after, &mut run)).await?;
+        Box::pin(locked(context, request, &survey.release.tag, &rendered, after, &mut watches, &mut run)).await?;
     }
     run.end(Stage::Apply);
 
@@ -79,15 +85,31 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     Ok(())
 }
 
+/// What is known before anything is decided.
+struct Beginning {
+    draft: Draft,
+    release: Release,
+    doors: Doors,
+}
+
+/// Manifests, revisions, registry and cluster have nothing to do with each other: all are asked at once.
+async fn begin(context: &Context, request: &Request) -> Result<Beginning> {
+    let (config, asked) = (Arc::clone(&context.config), request.clone());
+    let release = tokio::spawn(async move { Release::name(&config, &asked).await });
+    let draft = stage::draft::read(&context.config, &context.events, request)?;
+    let doors = stage::preflight::knock(context, &draft).await;
+    let release = release.await.expect("naming a release does not panic")?;
+    Ok(Beginning { draft, release, doors })
+}
+
 /// What a deploy would do, found out without doing any of it.
 ///
 /// # Errors
 /// What the deploy would be refused for, as far as neither the daemon nor the right to push has to be asked for it.
 pub async fn plan(context: &Context, request: &Request) -> Result<Plan> {
-    let draft = stage::draft::read(&context.config, &context.events, request)?;
-    let release = Release::name(&context.config, request).await?;
+    let Beginning { draft, release, doors } = begin(context, request).await?;
     let Ready { survey, foreseen, .. } =
-        stage::preflight::check(context, request, &draft, release, Purpose::Plan).await?;
+        stage::preflight::check(context, request, &draft, release, doors, Purpose::Plan).await?;
     let Foreseen { images, rendered, changes, after, unfinished } = foreseen;
     Ok(Plan::of(Facts {
         target: target(context),
@@ -123,7 +145,7 @@ pub async fn recover(context: &Context) -> Result<()> {
 }
 
 /// Nothing is to be written: what runs is judged.
-async fn judge(context: &Context, changes: &Changes, run: &mut Run<'_>) -> Result<()> {
+async fn judge(context: &Context, watches: &mut Watches, changes: &Changes, run: &mut Run<'_>) -> Result<()> {
     for changed in changes.objects() {
         run.count(Applied::Unchanged);
         if changed.object.kind() == "Job" {
@@ -132,7 +154,7 @@ async fn judge(context: &Context, changes: &Changes, run: &mut Run<'_>) -> Resul
     }
     let live = changes.objects().filter_map(|changed| changed.live.as_ref());
     let live = live.map(|object| Awaited { object, changed: false });
-    stage::settle::settle(context, &mut Watches::new(context), live).await
+    stage::settle::settle(context, watches, live).await
 }
 
 /// Under the lock: puts back what an earlier deploy left half-done, looks again at what changes, writes down how it was,
@@ -143,6 +165,7 @@ async fn locked(
     release: &Tag,
     rendered: &Rendered,
     known: BTreeMap<ObjectKey, Value>,
+    watches: &mut Watches,
     run: &mut Run<'_>,
 ) -> Result<()> {
     stage::apply::namespace(context, rendered).await?;
@@ -157,7 +180,7 @@ async fn locked(
             stage::journal::open(context, lease, release, changes.entries(&waves, &after, stage::MANAGER)).await?;
         let rollout = Rollout { rendered, changes: &changes, journal };
         let waves = policies::narrowed_last(waves, &changes);
-        let outcome = roll_out(context, request, &rollout, &waves, run).await;
+        let outcome = roll_out(context, request, &rollout, &waves, watches, run).await;
         // What stands stands: without this the next deploy would put it back.
         let closed = rollout.journal.close(context).await;
         stage::journal::told(outcome, closed)?;
@@ -206,15 +229,15 @@ async fn roll_out(
     request: &Request,
     rollout: &Rollout<'_>,
     waves: &[Wave],
+    watches: &mut Watches,
     run: &mut Run<'_>,
 ) -> Result<()> {
-    let mut watches = Watches::new(context);
     warn_of_short_soak(context);
     stage::prune::note_applied(context, rollout).await?;
     for wave in waves {
         if wave.kind == WaveKind::Gate {
             for job in &wave.objects {
-                let outcome = stage::gate::run(context, rollout, &mut watches, job).await?;
+                let outcome = stage::gate::run(context, rollout, watches, job).await?;
                 run.count(outcome);
             }
             continue;
@@ -234,8 +257,8 @@ async fn roll_out(
             context.cluster.wait_for_kinds(&rollout.rendered.keys(), KINDS_PATIENCE).await?;
         }
         let awaited = applied.iter().map(AppliedObject::awaited);
-        stage::settle::settle(context, &mut watches, awaited).await?;
-        stage::chart::follow(context, &mut watches, charts).await?;
+        stage::settle::settle(context, watches, awaited).await?;
+        stage::chart::follow(context, watches, charts).await?;
     }
     let deleted = stage::prune::delete(context, rollout).await?;
     run.changed += deleted;

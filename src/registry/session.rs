@@ -1,6 +1,7 @@
 //! Requests with the right credentials to the right host, and to no other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reqwest::{Method, StatusCode, Url};
@@ -19,7 +20,9 @@ pub struct Session {
     transport: Transport,
     config: config::Registry,
     redactor: Redactor,
-    grants: Mutex<BTreeMap<Scope, Grant>>,
+    grants: Mutex<BTreeMap<Scope, Arc<Mutex<Option<Grant>>>>>,
+    /// What a registry has asked for once, it asks for again: the next request comes with it at once.
+    challenges: Mutex<BTreeMap<String, Challenge>>,
 }
 
 /// What a token is good for. The registry is part of it: no token reaches another one.
@@ -51,6 +54,7 @@ impl Session {
             config: config.clone(),
             redactor: redactor.clone(),
             grants: Mutex::default(),
+            challenges: Mutex::default(),
         })
     }
 
@@ -92,28 +96,48 @@ impl Session {
 
     /// Sends the request; when it is challenged, meets the challenge once and sends it again.
     async fn authorized(&self, ask: Ask<'_>) -> Result<Answer> {
-        let known = self.grants.lock().await.get(&ask.scope()).and_then(Grant::header);
+        let slot = Arc::clone(self.grants.lock().await.entry(ask.scope()).or_default());
+        let known = self.known(&ask, &slot).await?;
         let answer = self.transport.send(&ask.with(known.clone())).await?;
         // A host that blobs lie on may challenge too, but it is none to give credentials for.
         if answer.status != StatusCode::UNAUTHORIZED || !answer.is_from(&ask.url) {
             return Ok(answer);
         }
-        let Some(grant) = self.meet(&answer, &ask).await? else { return Ok(answer) };
-        let header = grant.header();
+        let Some(challenge) = challenge(&answer.headers) else { return Ok(answer) };
+        self.challenges.lock().await.insert(origin(&ask), challenge.clone());
+        // Others may ask for the same at the same time: one of them gets it for all.
+        let mut grant = slot.lock().await;
+        let mut header = grant.as_ref().and_then(Grant::header);
         if header == known {
+            *grant = self.meet(challenge, &ask).await?;
+            header = grant.as_ref().and_then(Grant::header);
+        }
+        drop(grant);
+        if header.is_none() || header == known {
             return Ok(answer);
         }
-        self.grants.lock().await.insert(ask.scope(), grant);
         self.transport.send(&ask.with(header)).await
     }
 
-    /// What meets the challenge in `answer`; `None` when there is nothing to meet it with.
-    async fn meet(&self, answer: &Answer, ask: &Ask<'_>) -> Result<Option<Grant>> {
+    /// What is known to open the door: granted before, or asked for before by the same registry.
+    async fn known(&self, ask: &Ask<'_>, slot: &Mutex<Option<Grant>>) -> Result<Option<String>> {
+        let mut grant = slot.lock().await;
+        if let Some(header) = grant.as_ref().and_then(Grant::header) {
+            return Ok(Some(header));
+        }
+        let challenge = self.challenges.lock().await.get(&origin(ask)).cloned();
+        if let Some(challenge) = challenge {
+            *grant = self.meet(challenge, ask).await?;
+        }
+        Ok(grant.as_ref().and_then(Grant::header))
+    }
+
+    /// What meets a challenge; `None` when there is nothing to meet it with.
+    async fn meet(&self, challenge: Challenge, ask: &Ask<'_>) -> Result<Option<Grant>> {
         let credentials = self.credentials(ask.repository);
-        match challenge(&answer.headers) {
-            None => Ok(None),
-            Some(Challenge::Basic) => Ok(credentials.map(|credentials| Grant::lasting(basic(credentials)))),
-            Some(Challenge::Bearer { realm, service }) => {
+        match challenge {
+            Challenge::Basic => Ok(credentials.map(|credentials| Grant::lasting(basic(credentials)))),
+            Challenge::Bearer { realm, service } => {
                 let realm = self.realm(&realm, service, &ask.scope())?;
                 self.token(realm, credentials, ask.repository).await.map(Some)
             }
@@ -157,4 +181,8 @@ impl Session {
         let grant = Grant::read(&answer.body, &self.redactor);
         grant.ok_or_else(|| Error::refused(format!("{} gave no token", request.url.origin().ascii_serialization())))
     }
+}
+
+fn origin(ask: &Ask<'_>) -> String {
+    ask.url.origin().ascii_serialization()
 }

@@ -214,12 +214,9 @@ impl<'a> Catalogue<'a> {
             None if release.is_unnamed => Vec::new(),
             None => vec![release.tag.clone()],
         };
-        for tag in tags {
-            if let Some(found) = self.find(&service.repository, &tag).await? {
-                return Ok(Some((tag, found.image)));
-            }
-        }
-        Ok(None)
+        let found = try_join_all(tags.iter().map(|tag| self.find(&service.repository, tag))).await?;
+        let mut there = tags.into_iter().zip(found).filter_map(|(tag, found)| Some((tag, found?.image)));
+        Ok(there.next())
     }
 }
 

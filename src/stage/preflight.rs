@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Look, MANAGER, Refusal};
+use crate::cluster::{AppliedObject, ApplyError, ApplyOptions, Look, MANAGER, Refusal, Version};
 use crate::config::Service;
 use crate::docker::{self, Docker};
 use crate::error::{Error, Kind, Result};
@@ -59,6 +59,20 @@ pub struct Foreseen {
     pub unfinished: bool,
 }
 
+/// Whether registry and cluster answer at all.
+pub struct Doors {
+    login: Result<()>,
+    cluster: Result<Version>,
+}
+
+/// Knocks at the registry and at the cluster.
+pub async fn knock(context: &Context, draft: &Draft) -> Doors {
+    let services = draft.references();
+    let needed: Vec<&Service> = services.keys().filter_map(|name| context.config.service(name)).collect();
+    let (login, cluster) = tokio::join!(login(context, &needed), context.cluster.check());
+    Doors { login, cluster }
+}
+
 /// Decides about every image, and proves that rights, daemon and cluster allow the rest and that the API server would
 /// accept the objects. What cannot be asked because something else is missing is left out; the rest is told at once.
 ///
@@ -69,6 +83,7 @@ pub async fn check(
     request: &Request,
     draft: &Draft,
     release: Release,
+    doors: Doors,
     purpose: Purpose,
 ) -> Result<Ready> {
     let needed: Vec<&Service> = draft.references().keys().filter_map(|name| context.config.service(name)).collect();
@@ -76,10 +91,9 @@ pub async fn check(
     let is_deploy = purpose == Purpose::Deploy;
     // It is waited for last, and only when it is needed: a daemon may be long in saying nothing.
     let daemon = tokio::spawn(daemon(is_deploy && !buildable.is_empty()));
-    let (login, cluster) = tokio::join!(login(context, &needed), context.cluster.check());
-    let (has_login, has_cluster) = (login.is_ok(), cluster.is_ok());
+    let (has_login, has_cluster) = (doors.login.is_ok(), doors.cluster.is_ok());
     let mut errors = files(&buildable);
-    errors.extend(login.err().into_iter().chain(cluster.err()));
+    errors.extend(doors.login.err().into_iter().chain(doors.cluster.err()));
 
     let survey = if errors.is_empty() {
         survey::survey(context, request, draft, release).await.map_err(|error| errors.push(error)).ok()
