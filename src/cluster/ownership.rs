@@ -10,7 +10,7 @@ use super::objects::object_path;
 use super::request::{Failure, patch};
 use crate::error::Result;
 use crate::model::ObjectKey;
-use crate::plan::fields::HOLDER;
+use crate::plan::owners::HOLDER;
 
 impl Cluster {
     /// Replaces the `managedFields` of the object as `live` shows it; `None` when it has changed since.

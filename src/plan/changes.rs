@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::difference::content;
-use super::fields::{FieldSet, Scaled, entries, scaled, taken_over};
+use super::fields::FieldSet;
+use super::owners::{Scaled, entries, scaled, taken_over};
 use crate::manifest::rendered::APPLIED;
 use crate::manifest::{Object, Rendered, Wave, is_never_deleted};
 use crate::model::ObjectKey;

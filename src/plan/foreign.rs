@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::fields::{FieldSet, entries};
+use super::fields::FieldSet;
+use super::owners::entries;
 use crate::model::ObjectKey;
 
 /// What somebody changed.

@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod intent;
 pub mod inventory;
 pub mod naming;
+pub mod owners;
 pub mod policies;
 pub mod report;
 pub mod request;

@@ -8,7 +8,7 @@ use crate::event::{Applied, Event};
 use crate::manifest::{Object, Rendered, Wave};
 use crate::model::ObjectKey;
 use crate::plan::changes::{Action, Changes};
-use crate::plan::fields::left_by_others;
+use crate::plan::owners::left_by_others;
 use crate::plan::request::Request;
 use crate::stage::settle::Awaited;
 use crate::stage::{Context, journal, side_by_side};

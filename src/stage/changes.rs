@@ -69,5 +69,5 @@ fn is_pinned(live: &Value, replicas: i64) -> bool {
             && entry["manager"] != MANAGER
             && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
     };
-    live["spec"]["replicas"] == replicas && crate::plan::fields::entries(live).iter().any(holds)
+    live["spec"]["replicas"] == replicas && crate::plan::owners::entries(live).iter().any(holds)
 }

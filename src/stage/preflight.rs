@@ -95,17 +95,15 @@ pub async fn check(
     let mut errors = files(&buildable);
     errors.extend(doors.login.err().into_iter().chain(doors.cluster.err()));
 
-    let survey = if errors.is_empty() {
-        survey::survey(context, request, draft, release).await.map_err(|error| errors.push(error)).ok()
-    } else {
-        None
-    };
+    let survey =
+        async { if errors.is_empty() { Some(survey::survey(context, request, draft, release).await) } else { None } };
+    let allowed = async { if has_cluster { allowed(context, draft).await } else { Err(Vec::new()) } };
+    let (survey, allowed) = tokio::join!(survey, allowed);
+    let survey = survey.and_then(|survey| survey.map_err(|error| errors.push(error)).ok());
     // Without a survey, everything that can be built may have to be.
     let builds = survey.as_ref().map_or(buildable, |survey| survey.builds(&needed));
     let rights = push_rights(context, if has_login && is_deploy { &builds } else { &[] });
-    let objects = async {
-        if has_cluster { Box::pin(objects(context, request, draft, survey.as_ref())).await } else { Err(Vec::new()) }
-    };
+    let objects = async { Box::pin(objects(context, request, draft, survey.as_ref(), allowed?)).await };
     let (rights, objects) = tokio::join!(rights, objects);
     errors.extend(rights.err());
     let daemon = if builds.is_empty() { Ok(None) } else { daemon.await.expect("asking a daemon does not panic") };
@@ -152,22 +150,34 @@ async fn push_rights(context: &Context, builds: &[&Service]) -> Result<()> {
     Ok(())
 }
 
+/// What the cluster says whatever the images are.
+struct Allowed {
+    namespaces: Namespaces,
+    rights: Result<()>,
+}
+
+/// Asked while nobody knows the images yet.
+async fn allowed(context: &Context, draft: &Draft) -> Result<Allowed, Vec<Error>> {
+    let images = provisional(context, draft, None);
+    let rendered = drafts::pin(context, draft.clone(), &images).await.map_err(|error| vec![error])?;
+    let needs = rendered.needs();
+    let (namespaces, rights) = tokio::join!(Namespaces::read(context, &rendered), rights(context, &rendered, &needs));
+    Ok(Allowed { namespaces, rights })
+}
+
 /// What would be sent, or what speaks against it as far as the cluster can tell.
 async fn objects(
     context: &Context,
     request: &Request,
     draft: &Draft,
     survey: Option<&Survey>,
+    Allowed { namespaces, rights }: Allowed,
 ) -> Result<Foreseen, Vec<Error>> {
     let images = provisional(context, draft, survey);
     let rendered = drafts::pin(context, draft.clone(), &images).await.map_err(|error| vec![error])?;
     rendered.waves(&context.config.order).map_err(|error| vec![error])?;
     let needs = rendered.needs();
-    let (namespaces, rights, compared) = tokio::join!(
-        Namespaces::read(context, &rendered),
-        rights(context, &rendered, &needs),
-        compare(context, request, &rendered)
-    );
+    let compared = compare(context, request, &rendered).await;
     let dying = namespaces.dying();
     if !dying.is_empty() {
         return Err(dying);

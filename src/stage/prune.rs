@@ -12,7 +12,8 @@ use crate::manifest::rendered::APPLIED;
 use crate::manifest::{Rendered, publish, wave};
 use crate::model::ObjectKey;
 use crate::plan::changes::{Changes, Removal};
-use crate::plan::fields::{FieldSet, entries};
+use crate::plan::fields::FieldSet;
+use crate::plan::owners::entries;
 use crate::stage::Context;
 use crate::stage::apply::Rollout;
 

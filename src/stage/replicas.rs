@@ -12,14 +12,12 @@ pub async fn regain(context: &Context, mut changes: Changes) -> Result<Changes> 
     for changed in changes.writes_mut() {
         let Some(scaled) = changed.scaled() else { continue };
         changed.regains_replicas = !scaled.by_autoscaler
-            || autoscalers(context, changed).await?.iter().all(|scaler| removed.iter().any(|key| is_same(key, scaler)));
+            || autoscalers(context, changed)
+                .await?
+                .iter()
+                .all(|scaler| removed.iter().any(|key| key.identity() == scaler.identity()));
     }
     Ok(changes)
-}
-
-/// Whether both are one object: manifests may name another version of its API.
-fn is_same(one: &ObjectKey, other: &ObjectKey) -> bool {
-    (one.group(), &one.kind, &one.namespace, &one.name) == (other.group(), &other.kind, &other.namespace, &other.name)
 }
 
 /// The live autoscalers of the object.

@@ -23,8 +23,10 @@ use crate::verdict::{
 const FIRST_LISTS: Duration = Duration::from_secs(30);
 /// Contact may be lost for so long when nothing else limits it.
 const CONTACT: Duration = Duration::from_mins(5);
-/// A change seldom comes alone: what comes within this time is looked at together.
+/// A change seldom comes alone: what comes within this time is looked at together. Each workload adds to it, so that
+/// looking takes the same share of a core however many there are.
 const TOGETHER: Duration = Duration::from_millis(20);
+const EACH: Duration = Duration::from_micros(500);
 
 /// The watches of this run, one set per namespace, opened when first needed.
 pub struct Watches {
@@ -231,8 +233,9 @@ impl<'a> Waiting<'a> {
     /// Until there is something to look at.
     async fn wait(&mut self, again: Option<Instant>, synced: bool) {
         let later = Instant::now() + Duration::from_secs(if synced { 3600 } else { 1 });
+        let together = TOGETHER + EACH * u32::try_from(self.judges.len()).unwrap_or(u32::MAX).min(1000);
         tokio::select! {
-            () = self.watch.changed() => sleep(TOGETHER).await,
+            () = self.watch.changed() => sleep(together).await,
             Some(answer) = self.asking.join_next() => {
                 // One that panicked has said so.
                 self.answers.extend(answer.ok());
