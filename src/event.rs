@@ -455,7 +455,14 @@ impl Events {
             }
             Event::RunFailed { kind, exit_code, message, causes, details, hints } => {
                 let (message, causes) = (mask(message), mask_all(causes));
-                Event::RunFailed { kind, exit_code, message, causes, details: mask_all(details), hints: mask_all(hints) }
+                Event::RunFailed {
+                    kind,
+                    exit_code,
+                    message,
+                    causes,
+                    details: mask_all(details),
+                    hints: mask_all(hints),
+                }
             }
             other => other,
         }
@@ -491,7 +498,12 @@ mod tests {
         let error = Error::refused(text).because(text).detail(text).hint(text);
         vec![
             Event::run_failed(&error),
-            Event::LastLines { workload: job.clone(), pod: "a".into(), container: "a".into(), lines: vec![line.clone()] },
+            Event::LastLines {
+                workload: job.clone(),
+                pod: "a".into(),
+                container: "a".into(),
+                lines: vec![line.clone()],
+            },
             Event::BuildLog { service, line: line.clone() },
             Event::JobLog { job, line: line.clone() },
             Event::Failed { subject: subject.clone(), message: message.clone() },

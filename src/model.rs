@@ -163,7 +163,7 @@ impl fmt::Display for Repository {
 
 /// An image that cannot change any more: a repository and a digest.
 ///
-/// To programs it is told as one text, `host[:port]/path@sha256:…`.
+/// Programs get it as one text, `host[:port]/path@sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(into = "String")]
 pub struct PinnedImage {
@@ -278,7 +278,7 @@ pub struct ObjectKey {
     pub api_version: String,
     /// For example `Deployment`.
     pub kind: String,
-    /// `None` for cluster-scoped kinds.
+    /// Cluster-scoped kinds have none.
     pub namespace: Option<String>,
     /// `metadata.name`.
     pub name: String,

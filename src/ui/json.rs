@@ -199,3 +199,126 @@ fn ended(event: &Event) -> Option<Subject> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::UNIX_EPOCH;
+
+    use jsonschema::Validator;
+
+    use super::super::samples::{building, every_event, every_progress, finished, log, object, waiting};
+    use super::*;
+
+    fn json() -> Json {
+        Json::new(UNIX_EPOCH + Duration::from_secs(1_767_240_727))
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Refuses fields that the schema does not name as well.
+    fn strict() -> Validator {
+        let mut schema = schema();
+        schema["unevaluatedProperties"] = false.into();
+        jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema")
+    }
+
+    fn every_line() -> Vec<String> {
+        let (mut json, now) = (json(), Duration::from_micros(12_345_678));
+        let mut lines: Vec<String> = every_event().iter().map(|event| json.line(Said::Event(event), now)).collect();
+        lines.extend(every_progress().iter().map(|progress| json.line(Said::Progress(progress), now)));
+        lines.push(json.line(Said::Heartbeat(Heartbeat::Working), now));
+        lines
+    }
+
+    fn value(line: &str) -> Value {
+        serde_json::from_str(line).expect("a line of JSON")
+    }
+
+    #[test]
+    fn lines_keep_their_form() {
+        insta::assert_snapshot!(every_line().join("\n"));
+    }
+
+    #[test]
+    fn every_line_is_what_the_schema_says_and_nothing_else() {
+        let schema = strict();
+        for line in every_line() {
+            assert!(!line.contains('\n'), "{line}");
+            let wrong: Vec<String> = schema.iter_errors(&value(&line)).map(|error| error.to_string()).collect();
+            assert!(wrong.is_empty(), "{line}\n{wrong:#?}");
+        }
+        // The check itself tells a field that is missing, misnamed or of another type.
+        let good = value(&every_line()[0]);
+        for (field, wrong) in
+            [("version", 2.into()), ("time", "today".into()), ("more", 1.into()), ("event", "x".into())]
+        {
+            let mut line = good.clone();
+            line[field] = wrong;
+            assert!(!schema.is_valid(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_event_and_every_progress_has_a_sample() {
+        let lines: Vec<Value> = every_line().iter().map(|line| value(line)).collect();
+        let schema = schema();
+        for (kind, tag) in [("Event", "event"), ("Progress", "progress"), ("Heartbeat", "progress")] {
+            let sampled: BTreeSet<&str> = lines.iter().filter_map(|line| line[tag].as_str()).collect();
+            let variants = schema["$defs"][kind]["oneOf"].as_array().expect("variants");
+            for variant in variants {
+                let name = variant["properties"][tag]["const"].as_str().expect("a name");
+                assert!(sampled.contains(name), "{kind} {name} has no sample");
+            }
+        }
+    }
+
+    #[test]
+    fn progress_is_told_when_it_changed_and_once_per_second() {
+        let mut json = json();
+        let mut take =
+            |why, now| json.progress(waiting("api", why), at(0) + now).map(|line| value(&line)["why"].clone());
+        assert_eq!(take("0 of 3", at(0)), Some("0 of 3".into()));
+        assert_eq!(take("0 of 3", at(2)), None);
+        assert_eq!(take("1 of 3", at(2)), Some("1 of 3".into()));
+        assert_eq!(take("2 of 3", Duration::from_millis(2100)), None);
+        assert_eq!(take("3 of 3", Duration::from_millis(2200)), None);
+        let held = json.tick(at(3));
+        assert_eq!(held.iter().map(|line| value(line)["why"].clone()).collect::<Vec<_>>(), ["3 of 3"]);
+        assert!(json.tick(at(4)).is_empty());
+    }
+
+    #[test]
+    fn whatever_is_waited_for_is_told_every_quarter_of_a_minute_however_much_else_is_said() {
+        let mut json = json();
+        json.progress(waiting("api", "0 of 3"), at(0));
+        json.progress(building("[1/2]"), at(0));
+        let mut told = Vec::new();
+        for second in 1..=30 {
+            json.event(&log("working"), at(second));
+            told.extend(json.tick(at(second)).iter().map(|line| (second, value(line)["progress"].clone())));
+        }
+        let both = |second| [(second, Value::from("building")), (second, Value::from("waiting"))];
+        assert_eq!(told, [both(14), both(28)].concat());
+    }
+
+    #[test]
+    fn what_has_come_to_its_end_is_told_no_more_and_silence_is_broken() {
+        let mut json = json();
+        json.progress(waiting("api", "0 of 1"), at(0));
+        json.event(&Event::Settled { workload: object("Deployment", "api"), elapsed: at(1), replicas: 1 }, at(1));
+        assert!(json.tick(at(14)).is_empty());
+        let said = json.tick(at(15));
+        assert_eq!(said.iter().map(|line| value(line)["progress"].clone()).collect::<Vec<_>>(), ["working"]);
+    }
+
+    #[test]
+    fn the_end_stands_behind_whatever_is_said_late() {
+        let mut json = json();
+        assert_eq!(json.take(Message::Event(finished()), at(1)), None);
+        assert!(json.take(Message::Event(log("late")), at(2)).is_some());
+        assert_eq!(json.close(at(3)).map(|line| value(&line)["event"].clone()), Some("run_finished".into()));
+    }
+}
