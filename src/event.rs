@@ -323,25 +323,26 @@ impl Event {
 }
 
 /// A time in seconds, to the millisecond.
-#[derive(JsonSchema)]
-#[allow(dead_code, reason = "stands for a Duration in the schema")]
+#[derive(Serialize, JsonSchema)]
 pub struct Seconds(#[schemars(range(min = 0))] f64);
 
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(in_seconds(*duration))
+impl From<Duration> for Seconds {
+    fn from(duration: Duration) -> Self {
+        Self(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).as_secs_f64())
+    }
 }
 
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    Seconds::from(*duration).serialize(serializer)
+}
+
+#[allow(clippy::ref_option, reason = "serde passes the field")]
 fn seconds_if_known<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(in_seconds).serialize(serializer)
+    duration.map(Seconds::from).serialize(serializer)
 }
 
 fn seconds_by_stage<S: Serializer>(stages: &[(Stage, Duration)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(stages.iter().map(|(stage, elapsed)| (stage, in_seconds(*elapsed))))
-}
-
-/// As [`Seconds`] tells it.
-pub fn in_seconds(duration: Duration) -> f64 {
-    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).as_secs_f64()
+    serializer.collect_map(stages.iter().map(|(stage, elapsed)| (stage, Seconds::from(*elapsed))))
 }
 
 /// Where something stands at the moment.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::output;
 use crate::error::Result;
-use crate::event::{Event, Message, Messages, Progress, Seconds, in_seconds};
+use crate::event::{Event, Message, Messages, Progress, Seconds};
 use crate::model::{ObjectKey, ServiceName};
 
 /// Rises when something goes or means something else; what is new does not count.
@@ -72,8 +72,7 @@ struct Line<'a> {
     #[schemars(extend("format" = "date-time"))]
     time: String,
     /// Since the run began.
-    #[schemars(with = "Seconds")]
-    elapsed: f64,
+    elapsed: Seconds,
     #[serde(flatten)]
     said: Said<'a>,
 }
@@ -176,7 +175,7 @@ impl Json {
     fn line(&mut self, said: Said<'_>, now: Duration) -> String {
         self.last = now;
         let time = Timestamp::try_from(self.began + now).unwrap_or_default();
-        let line = Line { version: VERSION, time: format!("{time:.3}"), elapsed: in_seconds(now), said };
+        let line = Line { version: VERSION, time: format!("{time:.3}"), elapsed: now.into(), said };
         serde_json::to_string(&line).expect("a line is JSON")
     }
 }
