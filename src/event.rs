@@ -1,7 +1,8 @@
 //! What happened, for whoever shows or records it. Stages send; only `ui/` prints.
 //!
 //! An [`Event`] is an outcome and is never lost. A [`Progress`] is a state on the way and may be dropped when the
-//! display is slower than the work.
+//! display is slower than the work. As JSON they are what `--output json` promises to programs, and their comments are
+//! the descriptions in its schema.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
