@@ -24,7 +24,7 @@ pub struct Cli {
     pub command: Option<Command>,
     /// Options of `all`, for the short form without a verb.
     #[command(flatten)]
-    pub deploy: DeployArgs,
+    pub all: AllArgs,
     /// Options of every verb.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -48,13 +48,44 @@ pub struct CommonArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build what changed, push it, apply the manifests and wait until everything runs
-    All(DeployArgs),
+    All(AllArgs),
     /// Print what a deploy would do, and do nothing
     Plan(PlanArgs),
     /// Put back what a deploy changed that did not come to its end
     Recover(RecoverArgs),
     /// Print the objects as a deploy would send them, in that order; needs no daemon and no cluster
     Render(RenderArgs),
+    /// Print the JSON Schema of what `--output json` prints
+    Schema,
+}
+
+/// What to deploy, and who watches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct AllArgs {
+    /// How to deploy
+    #[command(flatten)]
+    pub deploy: DeployArgs,
+    /// Who watches
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Who watches a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub struct OutputArgs {
+    /// How the run is told
+    #[arg(long, short, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub output: RunFormat,
+}
+
+/// How a run is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RunFormat {
+    /// For people: progress on standard error, a summary on standard output.
+    #[default]
+    Text,
+    /// For programs: one line of JSON per event on standard output, as `hdeploy schema` describes.
+    Json,
 }
 
 /// Which deploy to foresee, and how to say it.
@@ -77,6 +108,9 @@ pub struct RecoverArgs {
     /// How long to wait
     #[command(flatten)]
     pub wait: WaitArgs,
+    /// Who watches
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// How long to wait for what was applied.

@@ -130,18 +130,23 @@ pub async fn plan(context: &Context, request: &Request) -> Result<Plan> {
 /// # Errors
 /// When another deploy holds the lock, or something could not be put back.
 pub async fn recover(context: &Context) -> Result<()> {
-    let namespace = &context.config.namespace;
+    let (namespace, started) = (&context.config.namespace, Instant::now());
+    context.events.send(Event::RunStarted { target: target(context), release: String::new() });
     context.cluster.check().await?;
-    if !context.cluster.has_journal(namespace).await? {
+    let mut put_back = 0;
+    if context.cluster.has_journal(namespace).await? {
+        stage::journal::under_lock(context, "recover", async |lease| {
+            let restored = stage::journal::unfinished(context, lease).await?.unwrap_or_default();
+            put_back = restored.len();
+            let restored = restored.iter().map(|object| Awaited { object, changed: true });
+            stage::settle::settle(context, &mut Watches::new(context), restored).await
+        })
+        .await?;
+    } else {
         context.events.note(namespace.clone(), "nothing to recover: the last deploy came to its end");
-        return Ok(());
     }
-    stage::journal::under_lock(context, "recover", async |lease| {
-        let restored = stage::journal::unfinished(context, lease).await?.unwrap_or_default();
-        let restored = restored.iter().map(|object| Awaited { object, changed: true });
-        stage::settle::settle(context, &mut Watches::new(context), restored).await
-    })
-    .await
+    context.events.send(Event::RecoverFinished { put_back, elapsed: started.elapsed() });
+    Ok(())
 }
 
 /// Nothing is to be written: what runs is judged.
@@ -339,7 +344,7 @@ impl<'a> Run<'a> {
     fn finish(self, release: String, images: stage::build::Images) {
         self.context.events.send(Event::RunFinished {
             release,
-            images: images.into_iter().collect(),
+            images,
             stages: self.stages,
             elapsed: self.started.elapsed(),
             changed: self.changed,

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 /// What sort of failure this is. The kind alone decides the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The command line, the configuration or a manifest is wrong; or a part that the deploy needs refused or is
     /// not there. Nothing was written to the cluster.
@@ -20,15 +24,20 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The process's exit code; the README's table says the same.
-    pub fn exit_code(self) -> ExitCode {
-        ExitCode::from(match self {
+    /// The number that is the process's exit code; the README's table says the same.
+    pub fn code(self) -> u8 {
+        match self {
             Self::Restored => 1,
             Self::Stranded => 2,
             Self::Unknown => 3,
             Self::Refused => 4,
             Self::Locked => 5,
-        })
+        }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(self) -> ExitCode {
+        ExitCode::from(self.code())
     }
 }
 

@@ -1,23 +1,26 @@
 //! What happened, for whoever shows or records it. Stages send; only `ui/` prints.
 //!
 //! An [`Event`] is an outcome and is never lost. A [`Progress`] is a state on the way and may be dropped when the
-//! display is slower than the work.
+//! display is slower than the work. As JSON they are what `--output json` promises to programs, and their comments are
+//! the descriptions in its schema.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::error::{Error, Kind};
 use crate::manifest;
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName, Tag};
 use crate::redact::Redactor;
 use crate::verdict::Cause;
 
 /// The parts of a deploy, in the order in which they start. Images are pushed while others are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Everything that can be known before work starts: rights, daemon, cluster, revisions.
@@ -33,7 +36,7 @@ pub enum Stage {
 }
 
 /// What is deployed where: said at the start of every run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// Name of the kubeconfig context, when the kubeconfig has one.
     pub context: Option<String>,
@@ -46,8 +49,8 @@ pub struct Target {
 }
 
 /// What was decided for a service, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "action", rename_all = "snake_case")]
 pub enum Decision {
     /// Its image will be built and pushed under this tag.
     Build {
@@ -71,7 +74,7 @@ pub enum Decision {
 }
 
 /// What the API server made of an applied object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Applied {
     /// It did not exist.
@@ -85,14 +88,14 @@ pub enum Applied {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The run begins.
     RunStarted {
         /// Where everything goes.
         target: Target,
-        /// The release that is being deployed, once known by name.
+        /// The release that is being deployed; empty when none is.
         release: String,
     },
     /// A stage begins.
@@ -105,6 +108,8 @@ pub enum Event {
         /// Which.
         stage: Stage,
         /// How long it took.
+        #[serde(rename = "took", serialize_with = "seconds")]
+        #[schemars(with = "Seconds")]
         elapsed: Duration,
     },
     /// What will be done for a service.
@@ -131,6 +136,8 @@ pub enum Event {
         /// Whose.
         service: ServiceName,
         /// How long it took.
+        #[serde(rename = "took", serialize_with = "seconds")]
+        #[schemars(with = "Seconds")]
         elapsed: Duration,
     },
     /// The image is in the registry and its digest is proved.
@@ -144,6 +151,8 @@ pub enum Event {
         /// True when the registry had the same content already and only the tag is new.
         reused: bool,
         /// How long it took.
+        #[serde(rename = "took", serialize_with = "seconds")]
+        #[schemars(with = "Seconds")]
         elapsed: Duration,
     },
     /// The image with which a service will run.
@@ -181,6 +190,8 @@ pub enum Event {
         /// The Job.
         job: ObjectKey,
         /// How long it was waited for.
+        #[serde(rename = "took", serialize_with = "seconds")]
+        #[schemars(with = "Seconds")]
         elapsed: Duration,
     },
     /// A workload runs what it should, everywhere.
@@ -188,6 +199,8 @@ pub enum Event {
         /// The workload.
         workload: ObjectKey,
         /// How long it was waited for.
+        #[serde(rename = "took", serialize_with = "seconds")]
+        #[schemars(with = "Seconds")]
         elapsed: Duration,
         /// How many replicas are available.
         replicas: i32,
@@ -206,6 +219,8 @@ pub enum Event {
         /// What is wrong.
         cause: Box<Cause>,
         /// How long it may stay like this, when that is known.
+        #[serde(serialize_with = "seconds_if_known")]
+        #[schemars(with = "Option<Seconds>")]
         fails_in: Option<Duration>,
     },
     /// A workload or a gate's Job will not get there by itself.
@@ -215,6 +230,8 @@ pub enum Event {
         /// Why.
         cause: Box<Cause>,
         /// How long it was waited for.
+        #[serde(rename = "took", serialize_with = "seconds")]
+        #[schemars(with = "Seconds")]
         elapsed: Duration,
     },
     /// What a container wrote last.
@@ -247,20 +264,90 @@ pub enum Event {
         /// The release that runs now.
         release: String,
         /// Images by service.
-        images: Vec<(ServiceName, PinnedImage)>,
+        images: BTreeMap<ServiceName, PinnedImage>,
         /// Stages with their times.
+        #[serde(serialize_with = "seconds_by_stage")]
+        #[schemars(with = "BTreeMap<Stage, Seconds>")]
         stages: Vec<(Stage, Duration)>,
         /// The whole run.
+        #[serde(rename = "took", serialize_with = "seconds")]
+        #[schemars(with = "Seconds")]
         elapsed: Duration,
         /// Objects created or changed.
         changed: usize,
         /// Objects that stayed as they were.
         unchanged: usize,
     },
+    /// What an unfinished deploy had changed is as it was before, or there was nothing to put back.
+    RecoverFinished {
+        /// How many objects got back what they had, and run.
+        put_back: usize,
+        /// The whole run.
+        #[serde(rename = "took", serialize_with = "seconds")]
+        #[schemars(with = "Seconds")]
+        elapsed: Duration,
+    },
+    /// The run ended without what was asked for.
+    RunFailed {
+        /// What sort of failure it is.
+        kind: Kind,
+        /// With which the process exits.
+        exit_code: u8,
+        /// What was tried and on what.
+        message: String,
+        /// Why it failed, outermost first.
+        causes: Vec<String>,
+        /// What was found, one finding each; may hold several lines.
+        details: Vec<String>,
+        /// What to do next, one advice each.
+        hints: Vec<String>,
+    },
+}
+
+impl Event {
+    /// The end of a run in `error`.
+    pub fn run_failed(error: &Error) -> Self {
+        Self::RunFailed {
+            kind: error.kind,
+            exit_code: error.kind.code(),
+            message: error.message.clone(),
+            causes: error.causes(),
+            details: error.details.clone(),
+            hints: error.hints.clone(),
+        }
+    }
+
+    /// Whether nothing follows it.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::RunFinished { .. } | Self::RecoverFinished { .. } | Self::RunFailed { .. })
+    }
+}
+
+/// A time in seconds, to the millisecond.
+#[derive(Serialize, JsonSchema)]
+pub struct Seconds(#[schemars(range(min = 0))] f64);
+
+impl From<Duration> for Seconds {
+    fn from(duration: Duration) -> Self {
+        Self(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).as_secs_f64())
+    }
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    Seconds::from(*duration).serialize(serializer)
+}
+
+#[allow(clippy::ref_option, reason = "serde passes the field")]
+fn seconds_if_known<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(Seconds::from).serialize(serializer)
+}
+
+fn seconds_by_stage<S: Serializer>(stages: &[(Stage, Duration)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(stages.iter().map(|(stage, elapsed)| (stage, Seconds::from(*elapsed))))
 }
 
 /// Where something stands at the moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "progress", rename_all = "snake_case")]
 pub enum Progress {
     /// A build's current step.
@@ -352,6 +439,7 @@ impl Events {
     /// Free text is masked here; the other fields are names, digests and numbers.
     fn masked(&self, event: Event) -> Event {
         let mask = |text: String| self.redactor.shown(&text);
+        let mask_all = |texts: Vec<String>| texts.into_iter().map(mask).collect::<Vec<String>>();
         match event {
             Event::BuildLog { service, line } => Event::BuildLog { service, line: mask(line) },
             Event::JobLog { job, line } => Event::JobLog { job, line: mask(line) },
@@ -365,8 +453,18 @@ impl Events {
                 Event::WorkloadFailed { workload, cause: self.masked_cause(cause), elapsed }
             }
             Event::LastLines { workload, pod, container, lines } => {
-                let lines = lines.into_iter().map(mask).collect();
-                Event::LastLines { workload, pod, container, lines }
+                Event::LastLines { workload, pod, container, lines: mask_all(lines) }
+            }
+            Event::RunFailed { kind, exit_code, message, causes, details, hints } => {
+                let (message, causes) = (mask(message), mask_all(causes));
+                Event::RunFailed {
+                    kind,
+                    exit_code,
+                    message,
+                    causes,
+                    details: mask_all(details),
+                    hints: mask_all(hints),
+                }
             }
             other => other,
         }
@@ -399,7 +497,15 @@ mod tests {
         let job = ObjectKey { api_version: "v1".into(), kind: "Job".into(), namespace: None, name: "a".into() };
         let subject_and_message = || (format!("shop {text}"), line.clone());
         let (subject, message) = subject_and_message();
+        let error = Error::refused(text).because(text).detail(text).hint(text);
         vec![
+            Event::run_failed(&error),
+            Event::LastLines {
+                workload: job.clone(),
+                pod: "a".into(),
+                container: "a".into(),
+                lines: vec![line.clone()],
+            },
             Event::BuildLog { service, line: line.clone() },
             Event::JobLog { job, line: line.clone() },
             Event::Failed { subject: subject.clone(), message: message.clone() },

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,7 +31,7 @@ impl std::error::Error for Invalid {}
 macro_rules! text_newtype {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -146,7 +147,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// One image repository: the registry's `host[:port]` and the path in it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 pub struct Repository {
     /// `host` or `host:port`, without a scheme.
     pub registry: String,
@@ -161,12 +162,21 @@ impl fmt::Display for Repository {
 }
 
 /// An image that cannot change any more: a repository and a digest.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+///
+/// Programs get it as one text, `host[:port]/path@sha256:…`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(into = "String")]
 pub struct PinnedImage {
     /// Where it lies.
     pub repository: Repository,
     /// The manifest, never an index.
     pub digest: Digest,
+}
+
+impl From<PinnedImage> for String {
+    fn from(image: PinnedImage) -> Self {
+        image.to_string()
+    }
 }
 
 impl fmt::Display for PinnedImage {
@@ -262,13 +272,13 @@ pub fn is_repository_path(text: &str) -> bool {
 pub type Identity = (String, String, Option<String>, String);
 
 /// What identifies an object in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectKey {
     /// `group/version` or `version`.
     pub api_version: String,
     /// For example `Deployment`.
     pub kind: String,
-    /// `None` for cluster-scoped kinds.
+    /// Cluster-scoped kinds have none.
     pub namespace: Option<String>,
     /// `metadata.name`.
     pub name: String,

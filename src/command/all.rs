@@ -1,7 +1,7 @@
 //! `hdeploy all`: build what changed, push it, apply everything, wait.
 
-use crate::cli::{CommonArgs, DeployArgs};
-use crate::command::on_cluster;
+use crate::cli::{AllArgs, CommonArgs};
+use crate::command::{on_cluster, view};
 use crate::engine;
 use crate::error::Result;
 use crate::plan::request::Request;
@@ -11,7 +11,8 @@ use crate::redact::Redactor;
 ///
 /// # Errors
 /// As [`engine::deploy`]; also when the configuration or the kubeconfig cannot be used.
-pub async fn run(common: CommonArgs, arguments: DeployArgs, redactor: Redactor) -> Result<()> {
-    let request = Request::from(arguments);
-    on_cluster(&common, request.wait, &redactor, async |context| engine::deploy(context, &request).await).await
+pub async fn run(common: CommonArgs, arguments: AllArgs, redactor: Redactor) -> Result<()> {
+    let request = Request::from(arguments.deploy);
+    let view = view(&common, arguments.output);
+    on_cluster(&common, view, request.wait, &redactor, async |context| engine::deploy(context, &request).await).await
 }

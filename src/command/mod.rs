@@ -4,6 +4,7 @@ pub mod all;
 pub mod plan;
 pub mod recover;
 pub mod render;
+pub mod schema;
 
 use std::env;
 use std::process::ExitCode;
@@ -12,11 +13,11 @@ use std::sync::Arc;
 use clap::{CommandFactory as _, Parser as _};
 use tokio::task::JoinHandle;
 
-use crate::cli::{Cli, Command, CommonArgs, DeployArgs};
+use crate::cli::{AllArgs, Cli, Command, CommonArgs, OutputArgs, RunFormat};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::plan::request::Wait;
 use crate::redact::Redactor;
 use crate::registry::Registry;
@@ -54,7 +55,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn dispatch(cli: Cli, redactor: &Redactor) -> Result<ExitCode> {
-    let bare = cli.deploy == DeployArgs::default();
+    let bare = cli.all == AllArgs::default();
     let arguments = match cli.command {
         Some(Command::All(arguments)) if bare => arguments,
         Some(Command::Plan(arguments)) if bare => {
@@ -65,11 +66,12 @@ fn dispatch(cli: Cli, redactor: &Redactor) -> Result<ExitCode> {
             return done(recover::run(cli.common, arguments, redactor.clone()));
         }
         Some(Command::Render(arguments)) if bare => return done(render::run(cli.common, arguments, redactor.clone())),
+        Some(Command::Schema) if bare => return schema::run().map(|()| ExitCode::SUCCESS),
         Some(_) => {
             return Err(Error::refused("options of a deploy stand before the verb")
                 .hint("write them behind it, as in: hdeploy all --skip-build"));
         }
-        None if cli.deploy.skip_build || cli.deploy.tag.is_some() => cli.deploy,
+        None if cli.all.deploy.skip_build || cli.all.deploy.tag.is_some() => cli.all,
         None if bare => {
             // A closed pipe is no reason to fail.
             let _ = Cli::command().print_help();
@@ -90,56 +92,81 @@ fn done(work: impl Future<Output = Result<()>>) -> Result<ExitCode> {
 struct Setup {
     config: Arc<Config>,
     registry: Registry,
-    events: Events,
-    display: JoinHandle<()>,
 }
 
 impl Setup {
-    /// Reads the configuration and starts the display.
-    fn open(common: &CommonArgs, view: View, redactor: &Redactor) -> Result<Self> {
+    /// Reads the configuration.
+    fn open(common: &CommonArgs, redactor: &Redactor) -> Result<Self> {
         let here =
             env::current_dir().map_err(|error| Error::refused("there is no working directory").because(error))?;
         let config = Arc::new(Config::load(common.config.as_deref(), &here, redactor)?);
         let registry = Registry::new(&config.registry, redactor)?;
+        Ok(Self { config, registry })
+    }
+}
+
+/// Events on their way to a display.
+struct Watched {
+    events: Events,
+    display: JoinHandle<()>,
+}
+
+impl Watched {
+    /// Starts the display.
+    fn begin(view: View, redactor: &Redactor) -> Self {
         let (events, messages) = Events::channel(redactor.clone());
-        let display = tokio::spawn(ui::run(messages, view));
-        Ok(Self { config, registry, events, display })
+        Self { events, display: tokio::spawn(ui::run(messages, view)) }
     }
 
     /// Waits until everything is said. Whoever got a sender of the events must have dropped it.
-    async fn close(self) {
+    async fn end(self) {
         drop(self.events);
         // A display that panicked has said so.
         let _ = self.display.await;
     }
 }
 
+/// Who watches a run on the cluster.
+fn view(common: &CommonArgs, output: OutputArgs) -> View {
+    match output.output {
+        RunFormat::Json => View::Json,
+        RunFormat::Text if common.plain => View::Lines,
+        RunFormat::Text => View::Auto,
+    }
+}
+
 /// Does `work` on the cluster until it is done or a signal comes, and waits until everything is said.
 async fn on_cluster(
     common: &CommonArgs,
+    view: View,
     wait: Wait,
     redactor: &Redactor,
     work: impl AsyncFnOnce(&Context) -> Result<()>,
 ) -> Result<()> {
-    let view = if common.plain { View::Lines } else { View::Auto };
-    let setup = Setup::open(common, view, redactor)?;
-    let settle = setup.config.settle.overridden(wait);
-    let cluster = Cluster::connect(common.context.as_deref(), setup.config.context.as_deref()).await?;
-    let context = Context {
-        config: Arc::clone(&setup.config),
-        events: setup.events.clone(),
-        registry: setup.registry.clone(),
-        cluster,
-        settle,
-        wrote: Wrote::default(),
-    };
-    let outcome = tokio::select! {
+    let watched = Watched::begin(view, redactor);
+    let outcome = connected(common, wait, redactor, &watched.events, work).await;
+    if let Err(error) = &outcome {
+        watched.events.send(Event::run_failed(error));
+    }
+    watched.end().await;
+    outcome
+}
+
+async fn connected(
+    common: &CommonArgs,
+    wait: Wait,
+    redactor: &Redactor,
+    events: &Events,
+    work: impl AsyncFnOnce(&Context) -> Result<()>,
+) -> Result<()> {
+    let Setup { config, registry } = Setup::open(common, redactor)?;
+    let cluster = Cluster::connect(common.context.as_deref(), config.context.as_deref()).await?;
+    let (events, settle) = (events.clone(), config.settle.overridden(wait));
+    let context = Context { config, events, registry, cluster, settle, wrote: Wrote::default() };
+    tokio::select! {
         outcome = work(&context) => outcome.map_err(|error| context.wrote.classify(error)),
         signal = interrupted() => Err(stopped(&context, signal)),
-    };
-    drop(context);
-    setup.close().await;
-    outcome
+    }
 }
 
 fn stopped(context: &Context, signal: &str) -> Error {

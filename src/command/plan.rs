@@ -1,7 +1,7 @@
 //! `hdeploy plan`: what a deploy would do, without doing any of it.
 
-use crate::cli::{CommonArgs, PlanArgs};
-use crate::command::on_cluster;
+use crate::cli::{CommonArgs, OutputArgs, PlanArgs};
+use crate::command::{on_cluster, view};
 use crate::engine;
 use crate::error::Result;
 use crate::plan::request::Request;
@@ -15,7 +15,8 @@ use crate::ui;
 pub async fn run(common: CommonArgs, arguments: PlanArgs, redactor: Redactor) -> Result<bool> {
     let request = Request::from(arguments.deploy);
     let mut plan = None;
-    on_cluster(&common, request.wait, &redactor, async |context| {
+    let view = view(&common, OutputArgs::default());
+    on_cluster(&common, view, request.wait, &redactor, async |context| {
         plan = Some(engine::plan(context, &request).await?);
         Ok(())
     })

@@ -1,7 +1,7 @@
 //! `hdeploy render`: the objects as a deploy would send them.
 
 use crate::cli::{CommonArgs, ObjectFormat, RenderArgs};
-use crate::command::Setup;
+use crate::command::{Setup, Watched};
 use crate::engine;
 use crate::error::Result;
 use crate::plan::request::Request;
@@ -14,7 +14,8 @@ use crate::ui::{self, Format, View};
 /// # Errors
 /// As [`engine::render`]; also when the configuration cannot be used.
 pub async fn run(common: CommonArgs, arguments: RenderArgs, redactor: Redactor) -> Result<()> {
-    let setup = Setup::open(&common, View::Lines, &redactor)?;
+    let Setup { config, registry } = Setup::open(&common, &redactor)?;
+    let watched = Watched::begin(View::Lines, &redactor);
     let given = arguments.digests.into_iter().map(|given| (given.service, given.digest)).collect();
     let request = Request {
         skip_build: true,
@@ -22,10 +23,10 @@ pub async fn run(common: CommonArgs, arguments: RenderArgs, redactor: Redactor) 
         only: arguments.only.into_iter().collect(),
         ..Request::default()
     };
-    let catalogue = Catalogue::new(&setup.config, &setup.registry);
-    let objects = engine::render(&setup.config, &setup.events, catalogue, &request, &given).await;
+    let catalogue = Catalogue::new(&config, &registry);
+    let objects = engine::render(&config, &watched.events, catalogue, &request, &given).await;
     // Warnings stand before what they are about.
-    setup.close().await;
+    watched.end().await;
     let format = match arguments.output {
         ObjectFormat::Yaml => Format::Yaml,
         ObjectFormat::Json => Format::Json,

@@ -186,7 +186,7 @@ mod tests {
             .iter()
             .filter(|event| lines.event(event, at(0)).is_none() && lines.more(event, at(0)).is_empty())
             .count();
-        assert_eq!(unsaid, 2);
+        assert_eq!(unsaid, 4);
     }
 
     #[test]

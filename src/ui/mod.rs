@@ -1,12 +1,14 @@
 //! The displays. Only this module prints.
 //!
 //! Progress, warnings and errors go to standard error; the summary of a finished run is data and goes to standard
-//! output, so that `hdeploy … > deployed.txt` keeps what runs and the terminal keeps the way there.
+//! output, so that `hdeploy … > deployed.txt` keeps what runs and the terminal keeps the way there. For programs,
+//! everything is data.
 //!
 //! A stream that nobody reads any more (a closed pipe) falls silent and the deploy goes on: half a deploy is worse than
 //! an unwatched one.
 
 mod failure;
+mod json;
 mod lines;
 mod objects;
 mod output;
@@ -23,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::event::Messages;
 
 pub use failure::{panic_hook, report_error, report_next};
+pub use json::print_schema;
 pub use objects::{Format, print_objects};
 pub use plan::print_plan;
 pub use text::duration;
@@ -37,6 +40,8 @@ pub enum View {
     Terminal,
     /// Plain lines, one per outcome, each with its time in UTC.
     Lines,
+    /// Lines of JSON on standard output, for programs.
+    Json,
 }
 
 /// Shows `messages` until every sender is gone.
@@ -47,7 +52,9 @@ pub async fn run(messages: Messages, view: View) {
     let runtime = tokio::runtime::Handle::current();
     let display = tokio::task::spawn_blocking(move || {
         runtime.block_on(async move {
-            if is_live(view, &Surroundings::look()) {
+            if view == View::Json {
+                json::show(messages).await;
+            } else if is_live(view, &Surroundings::look()) {
                 terminal::show(messages).await;
             } else {
                 lines::show(messages).await;
@@ -95,7 +102,7 @@ impl Surroundings {
 
 fn is_live(view: View, around: &Surroundings) -> bool {
     match view {
-        View::Lines => false,
+        View::Lines | View::Json => false,
         View::Terminal => around.terminal && around.clever,
         View::Auto => around.terminal && around.clever && !around.ci,
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Kind};
 use crate::event::{Applied, Decision, Event, Progress, Stage, Target};
 use crate::model::{Digest, ObjectKey, PinnedImage, Repository, ServiceName, Tag};
 use crate::verdict::{Cause, Rule};
@@ -54,7 +55,7 @@ pub(super) fn finished() -> Event {
     let seconds = |tenths: u64| Duration::from_millis(tenths * 100);
     Event::RunFinished {
         release: "d3708e6".to_owned(),
-        images: vec![(service("api"), image("api")), (service("worker"), image("worker"))],
+        images: [(service("api"), image("api")), (service("worker"), image("worker"))].into(),
         stages: vec![
             (Stage::Preflight, seconds(3)),
             (Stage::Build, seconds(210)),
@@ -128,6 +129,13 @@ fn cause() -> Box<Cause> {
     })
 }
 
+fn error() -> Error {
+    Error::new(Kind::Stranded, "Deployment shop/api failed: nothing listens where the registry should be")
+        .because("connection refused")
+        .detail("config.yaml:41:3: here")
+        .hint("kubectl -n shop describe deployment/api")
+}
+
 pub(super) fn every_event() -> Vec<Event> {
     let (subject, elapsed) = (|| "api".to_owned(), Duration::from_millis(300));
     let mut events = vec![Event::RunStarted { target: target(), release: "d3708e6".to_owned() }];
@@ -141,6 +149,8 @@ pub(super) fn every_event() -> Vec<Event> {
     events.push(Event::Warning { subject: subject(), message: "runs with one replica".to_owned() });
     events.push(Event::Note { subject: subject(), message: "metrics.yaml left out: no token".to_owned() });
     events.push(finished());
+    events.push(Event::RecoverFinished { put_back: 3, elapsed });
+    events.push(Event::run_failed(&error()));
     events
 }
 

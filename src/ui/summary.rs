@@ -1,5 +1,6 @@
 //! What remains of a run: which release runs where, with which images, and how long it took.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use console::measure_text_width;
@@ -23,8 +24,8 @@ pub(super) fn summary(event: &Event, target: Option<&Target>, width: Option<usiz
 }
 
 /// One image per line, all in the same form: as complete as the narrowest allows.
-fn image_lines(images: &[(ServiceName, PinnedImage)], width: Option<usize>) -> Vec<String> {
-    let column = images.iter().map(|(service, _)| service.as_str().len()).max().unwrap_or(0);
+fn image_lines(images: &BTreeMap<ServiceName, PinnedImage>, width: Option<usize>) -> Vec<String> {
+    let column = images.keys().map(|service| service.as_str().len()).max().unwrap_or(0);
     let forms: [fn(&PinnedImage) -> String; 3] = [ToString::to_string, with_short_digest, without_registry];
     let in_form = |form: fn(&PinnedImage) -> String| -> Vec<String> {
         images.iter().map(|(service, image)| format!("  {}  {}", pad(service.as_str(), column), form(image))).collect()

@@ -39,7 +39,7 @@ fn line(level: Level, subject: &(impl ToString + ?Sized), text: impl AsRef<str>)
     Line { subject: plain(&subject.to_string()), text: plain(text.as_ref()), level }
 }
 
-/// What `event` says. `None` for what only counts: an unchanged object, and the end, which the summary tells.
+/// What `event` says. `None` for what only counts: an unchanged object, and the end, which the summary or the error tells.
 pub(super) fn say(event: &Event) -> Option<Line> {
     use Level::{Done, Failed, Info, Log, Warning};
     Some(match event {
@@ -61,6 +61,8 @@ pub(super) fn say(event: &Event) -> Option<Line> {
         }
         Event::ObjectApplied { outcome: Applied::Unchanged, .. }
         | Event::RunFinished { .. }
+        | Event::RecoverFinished { .. }
+        | Event::RunFailed { .. }
         | Event::LastLines { .. } => return None,
         Event::ObjectApplied { object, outcome } => {
             line(Info, name(Stage::Apply), format!("{object} {}", became(*outcome)))

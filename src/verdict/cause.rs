@@ -1,14 +1,16 @@
 //! Why something does not run: who, in whose words, what that means and what to do.
 
 use k8s_openapi::api::core::v1::Pod;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answers::Question;
 use super::pods::{Part, name};
 
 /// What decides that a workload will not get there by itself, in the order of the table in `rules/mod.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(description = "What decides that a workload will not get there by itself.")]
 pub enum Rule {
     /// The name of the image, or its policy, cannot work.
     ImageUnusable,
@@ -57,7 +59,7 @@ pub enum Rule {
 }
 
 /// Why something does not run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Cause {
     /// What decides.
     pub rule: Rule,

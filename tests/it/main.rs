@@ -5,6 +5,7 @@
 mod architecture;
 mod cli;
 mod deploy;
+mod events;
 mod golden;
 mod images;
 mod items;
