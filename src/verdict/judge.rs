@@ -16,12 +16,14 @@ use super::reports::{latest_of, message};
 use super::rules::probes::target;
 use super::rules::{Fails, Scene, Sign, signs};
 use super::snapshot::Snapshot;
-use super::standing::{Early, Rollout, Standing};
+use super::standing::{Early, Rollout, Standing, gone};
 use super::{Expectation, daemon_set, deployment, job, stateful_set};
 
 /// A controller that has not looked at a change for so long is told of, and given up.
 const SILENT: Duration = Duration::from_secs(30);
 const DEAD: Duration = Duration::from_mins(2);
+/// What was applied and has not been seen for so long is not there any more.
+const UNSEEN: Duration = Duration::from_mins(1);
 /// So long a Deployment may have no ReplicaSet, or one that is to have no pods.
 const WITHOUT_SET: Duration = Duration::from_mins(1);
 /// So long a controller may fail to make the ReplicaSet.
@@ -123,7 +125,13 @@ impl Judge {
         let why = match early {
             Early::Failed(cause) => return Verdict::Failed(cause),
             Early::Superseded(why) => return Verdict::Superseded(why),
-            Early::Unseen(why) => why.to_owned(),
+            Early::Unseen(why) => {
+                let since = *self.memory.unseen.get_or_insert(look.now);
+                if look.reached(since + UNSEEN) {
+                    return Verdict::Failed(Box::new(gone(&self.expectation, "deleted")));
+                }
+                why.to_owned()
+            }
             Early::Unobserved => {
                 let since = *self.memory.unobserved.get_or_insert(look.now);
                 if look.reached(since + DEAD) {
@@ -144,6 +152,7 @@ impl Judge {
 
     fn weigh(&mut self, standing: &Standing<'_>, snapshot: &Snapshot, answers: &Answers, look: &mut Look) -> Verdict {
         self.memory.unobserved = None;
+        self.memory.unseen = None;
         self.memory.see_pulls(standing, &self.baseline.pulls);
         self.memory.see_progress(standing, look.now);
         let scene = Scene {

@@ -62,6 +62,7 @@ pub(super) struct Memory {
     /// Since when everything runs, and how often containers had ended by then.
     complete: Option<(Duration, i32)>,
     pub unobserved: Option<Duration>,
+    pub unseen: Option<Duration>,
     pub without_set: Option<Duration>,
 }
 

@@ -97,12 +97,7 @@ impl Standing<'_> {
 
 /// The live object of an expectation, or why there is none to judge.
 pub(super) fn live<'a, T: Kept>(expectation: &Expectation, snapshot: &'a Snapshot) -> Result<&'a T, Early> {
-    let deleted = |what: &str| {
-        let meaning = format!("somebody {what} it while it was waited for");
-        let message = format!("{} was {what}", expectation.key);
-        let cause = Cause::new(Rule::Deleted, "deleted", &message, meaning);
-        Early::Failed(Box::new(cause.advise("find out who did it, and run the same command again")))
-    };
+    let deleted = |what: &str| Early::Failed(Box::new(gone(expectation, what)));
     if snapshot.is_gone(&expectation.uid) {
         return Err(deleted("deleted"));
     }
@@ -118,6 +113,14 @@ pub(super) fn live<'a, T: Kept>(expectation: &Expectation, snapshot: &'a Snapsho
         metadata if metadata.deletion_timestamp.is_some() => Err(deleted("is deleting")),
         _ => Ok(object),
     }
+}
+
+/// Why nothing is to be waited for.
+pub(super) fn gone(expectation: &Expectation, what: &str) -> Cause {
+    let meaning = format!("somebody {what} it while it was waited for");
+    let message = format!("{} was {what}", expectation.key);
+    let cause = Cause::new(Rule::Deleted, "deleted", &message, meaning);
+    cause.advise("find out who did it, and run the same command again")
 }
 
 /// Only events say why the controller of a StatefulSet, DaemonSet or Job makes no pods.

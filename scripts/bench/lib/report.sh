@@ -59,7 +59,7 @@ machine() {
     "$ROUNDS"
 }
 
-verdict() {
+outcome() {
   printf '%s met, %s short\n' "$MET" "$SHORT"
   ((SHORT == 0))
 }
