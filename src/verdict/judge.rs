@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::memory::{Memory, has_soaked};
 use super::pods::{Part, is_live, is_terminating, parts};
 use super::reports::{latest_of, message};
+use super::rules::exits::meaning as ended;
 use super::rules::probes::target;
 use super::rules::{Fails, Scene, Sign, signs};
 use super::snapshot::Snapshot;
@@ -230,7 +231,7 @@ impl Judge {
         if let Some(timeout) = self.limits.timeout.filter(|timeout| look.reached(*timeout)) {
             return Some(pending(format!("it has not settled within the timeout of {} s", timeout.as_secs())));
         }
-        let ends = self.memory.progressed + self.limits.stall;
+        let ends = self.memory.progressed.saturating_add(self.limits.stall);
         if !standing.complete && !standing.is_job && look.reached(ends) {
             return Some(pending(format!("nothing has come nearer for {} s", self.limits.stall.as_secs())));
         }
@@ -326,6 +327,14 @@ fn headlined(headline: String, standing: &Standing<'_>, signs: &[Sign], snapshot
     let Some(part) = unready(standing) else {
         return Cause::new(Rule::Deadline, "deadline", &standing.why, headline);
     };
+    if part.waiting().is_some()
+        && let Some((_, code, _)) = part.last_end()
+    {
+        let said = part.waiting().map_or("", |(_, text)| text);
+        let meaning = format!("{headline}; {}", ended(&part, part.exits()));
+        let cause = Cause::new(Rule::Deadline, format!("exit {code}"), said, meaning);
+        return cause.of_part(&part).with_log_of(&part).advise_log_of(&part);
+    }
     let probe = target(&part, "readiness").map(|target| format!("; its readiness probe ({target}) fails"));
     let said = latest_of(snapshot, part.pod, "Unhealthy").map_or(standing.why.as_str(), message);
     let meaning = format!("{headline}{}", probe.as_deref().unwrap_or_default());
