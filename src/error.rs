@@ -104,10 +104,13 @@ impl Error {
         self
     }
 
-    /// With the next thing to try.
+    /// With the next thing to try, once.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        let hint = hint.into();
+        if !self.hints.contains(&hint) {
+            self.hints.push(hint);
+        }
         self
     }
 

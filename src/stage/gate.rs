@@ -139,19 +139,18 @@ async fn await_end(
     let outcome = waiting.run(&mut logs).await;
     logs.finish().await;
     let Err(error) = outcome else { return Ok(()) };
-    if error.kind == Kind::Stranded {
-        if never_ran(waiting.failed()) {
-            // Its pods would start as soon as what keeps them is mended, at a time that nobody expects.
-            context.events.note(job.key.name.clone(), "it never ran, and is deleted so that it does not run later");
-            delete(context, rollout, &job.key, Some(&job.uid)).await?;
-        } else {
+    let mut error = error.detail("the workloads behind it were not touched");
+    if error.kind == Kind::Stranded && never_ran(waiting.failed()) {
+        // Its pods would start as soon as what keeps them is mended, at a time that nobody expects.
+        context.events.note(job.key.name.clone(), "it never ran, and is deleted so that it does not run later");
+        delete(context, rollout, &job.key, Some(&job.uid)).await?;
+    } else {
+        if error.kind == Kind::Stranded {
             pods_ended(context, watch, &job).await;
         }
+        error = error.hint(kubectl(&job.key, "logs", " --all-pods"));
     }
-    let error = error.detail("the workloads behind it were not touched");
-    Err(error
-        .hint(kubectl(&job.key, "logs", " --all-pods"))
-        .hint("mend it and run the same command again: a failed Job is deleted and run anew"))
+    Err(error.hint("mend it and run the same command again: a failed Job is deleted and run anew"))
 }
 
 fn never_ran(failed: &[(ObjectKey, Box<Cause>)]) -> bool {

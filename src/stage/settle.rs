@@ -16,7 +16,7 @@ use crate::manifest::{Object, budget, is_workload};
 use crate::model::ObjectKey;
 use crate::stage::{Context, evidence};
 use crate::verdict::{
-    Answer, Answers, Baseline, Cause, Expectation, Judge, Limits, Progressing, Question, Snapshot, Verdict,
+    Answer, Answers, Baseline, Cause, Expectation, Judge, Limits, Progressing, Question, Rule, Snapshot, Verdict,
 };
 
 /// A namespace that cannot be listed for so long cannot be judged.
@@ -46,7 +46,7 @@ impl Watches {
         self.open.entry(namespace.to_owned()).or_insert_with(|| self.cluster.watch(namespace))
     }
 
-    /// How things stood in `namespace` when this was first asked: before the first workload is touched.
+    /// How things stood in `namespace` when it was last measured, or when this is first asked.
     ///
     /// # Errors
     /// When it cannot be followed.
@@ -71,7 +71,8 @@ impl Watches {
 }
 
 impl Watches {
-    /// [`Watches::baseline`] of every namespace in which there are workloads among the `objects`.
+    /// [`Watches::baseline`] of every namespace in which there are workloads among the `objects`, as of now: what ended
+    /// while an earlier wave was waited for may have ended because that wave was not there yet.
     ///
     /// # Errors
     /// When one cannot be followed.
@@ -79,6 +80,7 @@ impl Watches {
         let keys = objects.iter().map(Object::key).filter(is_workload);
         let namespaces: BTreeSet<String> = keys.filter_map(|key| key.namespace).collect();
         for namespace in namespaces {
+            self.baselines.remove(&namespace);
             self.baseline(&namespace).await?;
         }
         Ok(())
@@ -353,7 +355,16 @@ fn unknown(key: &ObjectKey, why: &str) -> Error {
 fn failed(key: &ObjectKey, cause: &Cause) -> Error {
     let error = Error::new(Kind::Stranded, format!("{key} failed: {}", cause.meaning));
     let error = cause.advice.iter().fold(error, |error, advice| error.hint(advice.clone()));
-    error.hint(kubectl(key, "describe", ""))
+    match &cause.pod {
+        // A gate says itself how to go on: its pods may be gone.
+        _ if key.kind == "Job" => error,
+        Some(pod) => {
+            let pod = ObjectKey { api_version: "v1".into(), kind: "Pod".into(), name: pod.clone(), ..key.clone() };
+            error.hint(kubectl(&pod, "describe", ""))
+        }
+        None if cause.rule == Rule::Deleted => error,
+        None => error.hint(kubectl(key, "describe", "")),
+    }
 }
 
 /// A command to try next.

@@ -76,7 +76,7 @@ pub(super) fn say(event: &Event) -> Option<Line> {
         }
         Event::Trouble { workload, cause, fails_in } => line(Warning, &workload.name, trouble(cause, *fails_in)),
         Event::WorkloadFailed { workload, cause, elapsed } => {
-            line(Failed, &workload.name, format!("failed after {}: {}", duration(*elapsed), cause.meaning))
+            line(Failed, &workload.name, format!("{} (after {})", cause.meaning, duration(*elapsed)))
         }
         Event::Failed { subject, message } => line(Failed, subject, message),
         Event::Warning { subject, message } => line(Warning, subject, message),
@@ -110,8 +110,10 @@ pub(super) fn say_more(event: &Event) -> Vec<Line> {
 
 fn trouble(cause: &Cause, fails_in: Option<Duration>) -> String {
     let who = match (&cause.pod, &cause.container) {
-        (Some(pod), Some(container)) => format!("{pod}, container {container}: "),
-        (Some(pod), None) => format!("{pod}: "),
+        (Some(pod), Some(container)) if !cause.meaning.contains(&format!("container {container} ")) => {
+            format!("{pod}, container {container}: ")
+        }
+        (Some(pod), _) => format!("{pod}: "),
         _ => String::new(),
     };
     let until = fails_in.filter(|left| !left.is_zero());
@@ -121,7 +123,7 @@ fn trouble(cause: &Cause, fails_in: Option<Duration>) -> String {
 
 /// In the words of whoever reported it.
 fn told(cause: &Cause) -> String {
-    if cause.message.starts_with(&cause.reason) {
+    if cause.message.to_lowercase().contains(&cause.reason.to_lowercase()) {
         cause.message.clone()
     } else {
         format!("{}: {}", cause.reason, cause.message)
@@ -285,7 +287,7 @@ mod tests {
         Done migrate | gate passed in 1 m 04 s
         Done api | settled with 3 replicas in 1 m 04 s
         Warning api | api-5d7f-x2k1p, container api: nothing listens where the registry should be: ErrImagePull: dial tcp 127.0.0.1:3300: connect: connection refused [given up in 3 m 00 s if it stays so]
-        Failed api | failed after 1 m 04 s: nothing listens where the registry should be
+        Failed api | nothing listens where the registry should be (after 1 m 04 s)
         Info api | pod api-5d7f-x2k1p, container api, image 127.0.0.1:3300/admin/shop-api@sha256:14c2529eb4498c5d1ffd6915d05bf58a91bdda796af59f41d480d11c099d0479
         Info api | ErrImagePull: dial tcp 127.0.0.1:3300: connect: connection refused
         Info api | last lines of container api of api-5d7f-x2k1p:

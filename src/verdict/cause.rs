@@ -114,6 +114,14 @@ impl Cause {
         self
     }
 
+    /// Says how to read the log that tells more.
+    pub(super) fn advise_log_of(self, part: &Part<'_>) -> Self {
+        // By the time that this is read, it has been started again.
+        let namespace = part.pod.metadata.namespace.as_deref().unwrap_or_default();
+        let (pod, container) = (name(part.pod), &part.spec.name);
+        self.advise(format!("read its log: kubectl -n {namespace} logs {pod} -c {container} --previous"))
+    }
+
     pub(super) fn with_log_of(mut self, part: &Part<'_>) -> Self {
         self.log = Some(log_of(part));
         self

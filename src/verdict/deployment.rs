@@ -19,7 +19,7 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
         return Err(Early::Unobserved);
     };
     if spec.paused == Some(true) {
-        return Err(Early::Superseded(format!("somebody paused {}", expectation.key)));
+        return Err(Early::Superseded("somebody paused it".to_owned()));
     }
     superseded(expectation, &spec.template)?;
     // Before that, the status speaks of an earlier change.

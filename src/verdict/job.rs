@@ -57,9 +57,9 @@ fn failure(condition: &JobCondition, pods: &[&Pod]) -> Cause {
     match newest {
         Some((part, why, code)) if !late => {
             let meaning = match why {
-                "OOMKilled" => "it used more memory than its limit and was killed".to_owned(),
-                "StartError" => "its command cannot be started".to_owned(),
-                _ => format!("it ended with exit code {code}"),
+                "OOMKilled" => format!("{} used more memory than it may and was killed", part.known_as()),
+                "StartError" => format!("the command of {} cannot be started", part.known_as()),
+                _ => format!("{} ended with exit code {code}", part.known_as()),
             };
             Cause::new(Rule::JobFailed, reason, text, meaning).of_part(&part).advise(advice)
         }

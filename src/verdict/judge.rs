@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::memory::{Memory, has_soaked};
 use super::pods::{Part, is_live, is_terminating, parts};
 use super::reports::{latest_of, message};
+use super::rules::exits::meaning as ended;
 use super::rules::probes::target;
 use super::rules::{Fails, Scene, Sign, signs};
 use super::snapshot::Snapshot;
@@ -128,7 +129,7 @@ impl Judge {
             Early::Unseen(why) => {
                 let since = *self.memory.unseen.get_or_insert(look.now);
                 if look.reached(since + UNSEEN) {
-                    return Verdict::Failed(Box::new(gone(&self.expectation, "deleted")));
+                    return Verdict::Failed(Box::new(gone(&self.expectation, "was deleted")));
                 }
                 why.to_owned()
             }
@@ -335,6 +336,14 @@ fn headlined(headline: String, standing: &Standing<'_>, signs: &[Sign], snapshot
     let Some(part) = unready(standing) else {
         return Cause::new(Rule::Deadline, "deadline", &standing.why, headline);
     };
+    if part.waiting().is_some()
+        && let Some((_, code, _)) = part.last_end()
+    {
+        let said = part.waiting().map_or("", |(_, text)| text);
+        let meaning = format!("{headline}; {}", ended(&part, part.exits()));
+        let cause = Cause::new(Rule::Deadline, format!("exit {code}"), said, meaning);
+        return cause.of_part(&part).with_log_of(&part).advise_log_of(&part);
+    }
     let probe = target(&part, "readiness").map(|target| format!("; its readiness probe ({target}) fails"));
     let said = latest_of(snapshot, part.pod, "Unhealthy").map_or(standing.why.as_str(), message);
     let meaning = format!("{headline}{}", probe.as_deref().unwrap_or_default());

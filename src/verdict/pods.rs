@@ -122,6 +122,11 @@ impl<'a> Part<'a> {
         Some((last.reason.as_deref().unwrap_or_default(), last.exit_code, last.message.as_deref().unwrap_or_default()))
     }
 
+    /// "the container api" or "the init container schema".
+    pub fn known_as(&self) -> String {
+        format!("the {}container {}", if self.is_step { "init " } else { "" }, self.spec.name)
+    }
+
     /// The image as the pod asks for it.
     pub fn image(&self) -> &'a str {
         self.spec.image.as_deref().unwrap_or_default()

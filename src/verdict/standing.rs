@@ -85,8 +85,10 @@ impl Standing<'_> {
         if self.complete {
             return self;
         }
-        let refused =
-            self.refused.as_ref().map(|refused| format!("no pod: {}", super::words::shortened(refused.message)));
+        let refused = self.refused.as_ref().map(|refused| {
+            let text = refused.message.split_once(" is forbidden: ").map_or(refused.message, |(_, why)| why);
+            format!("no pod: {}", super::words::shortened(text))
+        });
         let more = refused.or_else(|| troubled(&self.new_pods, snapshot)).or(more);
         if let Some(more) = more {
             self.why = if self.why.is_empty() { more } else { format!("{}; {more}", self.why) };
@@ -97,9 +99,9 @@ impl Standing<'_> {
 
 /// The live object of an expectation, or why there is none to judge.
 pub(super) fn live<'a, T: Kept>(expectation: &Expectation, snapshot: &'a Snapshot) -> Result<&'a T, Early> {
-    let deleted = |what: &str| Early::Failed(Box::new(gone(expectation, what)));
+    let deleted = |how: &str| Early::Failed(Box::new(gone(expectation, how)));
     if snapshot.is_gone(&expectation.uid) {
-        return Err(deleted("deleted"));
+        return Err(deleted("was deleted"));
     }
     let found = T::kept(snapshot).get(&expectation.key.name);
     // A snapshot may be older than the apply: then the object, or its new self, is still to come.
@@ -110,16 +112,15 @@ pub(super) fn live<'a, T: Kept>(expectation: &Expectation, snapshot: &'a Snapsho
         metadata if metadata.generation.unwrap_or(0) < expectation.generation => {
             Err(Early::Unseen("the watch has not seen the change yet"))
         }
-        metadata if metadata.deletion_timestamp.is_some() => Err(deleted("is deleting")),
+        metadata if metadata.deletion_timestamp.is_some() => Err(deleted("is being deleted")),
         _ => Ok(object),
     }
 }
 
 /// Why nothing is to be waited for.
-pub(super) fn gone(expectation: &Expectation, what: &str) -> Cause {
-    let meaning = format!("somebody {what} it while it was waited for");
-    let message = format!("{} was {what}", expectation.key);
-    let cause = Cause::new(Rule::Deleted, "deleted", &message, meaning);
+pub(super) fn gone(expectation: &Expectation, how: &str) -> Cause {
+    let message = format!("{} {how}", expectation.key);
+    let cause = Cause::new(Rule::Deleted, "deleted", &message, "somebody deleted it while it was waited for");
     cause.advise("find out who did it, and run the same command again")
 }
 

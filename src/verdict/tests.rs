@@ -126,6 +126,23 @@ fn deleted_or_made_anew_has_failed() {
 }
 
 #[test]
+fn a_job_without_a_limit_of_its_own_is_waited_for_from_its_first_pod_on() {
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": { "name": "a", "namespace": "n", "uid": "u", "generation": 1 }, "spec": {}, "status": {},
+    });
+    let mut snapshot = Snapshot::default();
+    put::<k8s_openapi::api::batch::v1::Job>(&mut snapshot, &job, false);
+    let limits = Limits { soak: Duration::ZERO, stall: Duration::MAX, timeout: None };
+    let mut judge = Judge::new(Expectation::of(&job).expect("expectation"), Arc::default(), limits, true);
+    for seconds in 0..3 {
+        let verdict = judge.look(&snapshot, &Answers::new(), Duration::from_secs(seconds));
+        assert!(matches!(verdict, Verdict::Progressing(_)), "{verdict:?}");
+        put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &pod("a-1", "u"), false);
+    }
+}
+
+#[test]
 fn a_running_pod_of_a_replica_set_that_is_gone_is_an_old_pod() {
     let (expectation, mut snapshot) = deployed();
     put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &pod("a-g-1", "gone"), false);

@@ -22,3 +22,4 @@ mod second_product;
 mod stack;
 mod support;
 mod tags;
+mod verdicts;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fails, Sign};
+use super::{Fails, Scene, Sign};
 use crate::verdict::cause::{Cause, Rule};
 use crate::verdict::standing::Refused;
 
@@ -12,7 +12,8 @@ const QUOTA: Duration = Duration::from_secs(45);
 /// And at 82 s.
 const ADMISSION: Duration = Duration::from_secs(90);
 
-pub(super) fn sign(refused: &Refused<'_>) -> Sign {
+pub(super) fn sign(scene: &Scene<'_>, refused: &Refused<'_>) -> Sign {
+    let namespace = scene.expectation.key.namespace.as_deref().unwrap_or_default();
     let text = refused.message.trim_start_matches("Error creating: ");
     let has = |words: &str| text.contains(words);
     let cause = |rule, meaning: &str, advice: &str| Cause::new(rule, "FailedCreate", text, meaning).advise(advice);
@@ -20,7 +21,7 @@ pub(super) fn sign(refused: &Refused<'_>) -> Sign {
         let cause = cause(
             Rule::QuotaExceeded,
             "the namespace's quota is used up, so no pod can be made",
-            "raise the quota, or lower the requests: kubectl describe quota",
+            &format!("raise the quota, or lower the requests: kubectl -n {namespace} describe quota"),
         );
         (cause, QUOTA)
     } else if has("failed calling webhook") || has("Internal error occurred") {
@@ -31,6 +32,7 @@ pub(super) fn sign(refused: &Refused<'_>) -> Sign {
         );
         (cause, ADMISSION)
     } else {
+        let limit_range = format!("mend resources: kubectl -n {namespace} describe limitrange");
         let (meaning, advice) = if has("violates PodSecurity") {
             (
                 "the namespace's PodSecurity level does not allow these pods",
@@ -41,7 +43,7 @@ pub(super) fn sign(refused: &Refused<'_>) -> Sign {
         } else if has("must specify") {
             ("a quota wants requests and limits that the pods do not name", "name them in resources")
         } else if has("usage per") {
-            ("a LimitRange does not allow what the pods ask for", "mend resources: kubectl describe limitrange")
+            ("a LimitRange does not allow what the pods ask for", &*limit_range)
         } else {
             ("the API server does not allow these pods", "mend what the message names")
         };

@@ -11,6 +11,8 @@ const USUAL: i32 = 3;
 /// A command that cannot be started does not become one that can.
 const CANNOT_START: i32 = 2;
 const FOREIGN: &str = "exec format error";
+const READ_ONLY: &str = "Read-only file system";
+const HOOK: &str = "PostStartHookError";
 
 pub(super) fn sign(scene: &Scene<'_>, part: &Part<'_>) -> Option<Sign> {
     let exits = part.exits().saturating_sub(scene.baseline.exits(part));
@@ -18,26 +20,23 @@ pub(super) fn sign(scene: &Scene<'_>, part: &Part<'_>) -> Option<Sign> {
         return None;
     }
     let (reason, code, text) = part.last_end().unwrap_or_default();
-    let waiting = part.waits_for(&["RunContainerError", "PostStartHookError"]);
-    let times = match exits {
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        more => format!("{more} times"),
-    };
+    let waiting = part.waits_for(&["RunContainerError", HOOK]);
     if reason == "StartError" || waiting.is_some_and(|(reason, _)| reason == "RunContainerError") {
         let (reason, text) = waiting.unwrap_or((reason, text));
-        return Some(cannot_start(part, reason, text, exits, "the container's command cannot be started"));
+        let meaning = format!("the command of {} cannot be started", part.known_as());
+        return Some(cannot_start(part, reason, text, exits, &meaning));
     }
     if matches!(code, 126 | 127) {
         let meaning = if code == 127 { "a command was not found" } else { "a command may not be executed" };
         let text = format!("exit {code} ({reason}) {text}");
         return Some(cannot_start(part, &format!("exit {code}"), &text, exits, meaning));
     }
-    if let Some(line) = foreign_binary(scene, part) {
+    // A binary for another platform ends like any program: only its log tells.
+    if let Some(line) = in_log(scene, part, FOREIGN) {
         let meaning = "the program was built for another platform than the node's";
         return Some(cannot_start(part, &format!("exit {code}"), &line, exits, meaning));
     }
-    Some(ended(scene, part, (reason, code, text), waiting, exits, &times))
+    Some(ended(scene, part, waiting, exits))
 }
 
 fn cannot_start(part: &Part<'_>, reason: &str, text: &str, exits: i32, meaning: &str) -> Sign {
@@ -48,50 +47,61 @@ fn cannot_start(part: &Part<'_>, reason: &str, text: &str, exits: i32, meaning: 
     Sign::of_part(part, cause, if exits >= CANNOT_START { Fails::NOW } else { Fails::Never })
 }
 
-fn ended(
-    scene: &Scene<'_>,
-    part: &Part<'_>,
-    (reason, code, text): (&str, i32, &str),
-    waiting: Option<(&str, &str)>,
-    exits: i32,
-    times: &str,
-) -> Sign {
-    let limit = part.spec.resources.as_ref().and_then(|resources| resources.limits.as_ref()?.get("memory"));
-    let (short, meaning, advice) = match (reason, code, waiting) {
-        (_, _, Some((hook, _))) => (
-            hook.to_owned(),
-            format!("its postStart hook fails; it has ended {times}"),
-            "mend the hook's command".to_owned(),
-        ),
-        ("OOMKilled", ..) => (
-            "OOMKilled".to_owned(),
-            limit.map_or_else(
-                || format!("it used up the node's memory and was killed {times}"),
-                |limit| format!("it used more memory than its limit of {} and was killed {times}", limit.0),
-            ),
-            "raise resources.limits.memory, or let the program use less".to_owned(),
-        ),
-        (_, 0, _) => (
-            "exit 0".to_owned(),
-            format!("it ended by itself {times}, without an error; what serves must not end"),
-            "see what its command does: a server stays in the foreground".to_owned(),
-        ),
-        (_, code, _) => (
-            format!("exit {code}"),
-            format!("it ended with exit code {code} {times}"),
-            "read the last lines of its log".to_owned(),
-        ),
-    };
+fn ended(scene: &Scene<'_>, part: &Part<'_>, waiting: Option<(&str, &str)>, exits: i32) -> Sign {
+    let (reason, code, text) = part.last_end().unwrap_or_default();
     let text = waiting.map_or(text, |(_, text)| text);
     let said = if text.is_empty() { String::new() } else { format!(": {text}") };
-    let text = format!("{short} ({}){said}", if reason.is_empty() { "no reason given" } else { reason });
-    let cause = Cause::new(Rule::Exits, short, &text, meaning).of_part(part).advise(advice).with_log_of(part);
+    let text = format!("exit {code} ({}){said}", if reason.is_empty() { "no reason given" } else { reason });
+    let short = match (reason, waiting) {
+        (_, Some((hook, _))) => hook.to_owned(),
+        ("OOMKilled", _) => reason.to_owned(),
+        _ => format!("exit {code}"),
+    };
+    let cause = Cause::new(Rule::Exits, short, &text, meaning(part, exits)).of_part(part).with_log_of(part);
+    let cause = match (reason, code, waiting) {
+        (_, _, Some(_)) => cause.advise("mend the hook's command"),
+        ("OOMKilled", ..) => cause.advise("raise resources.limits.memory, or let the program use less"),
+        (_, 0, _) => cause.advise("see what its command does: a server stays in the foreground"),
+        _ if writes_to_read_only_root(scene, part) => {
+            cause.advise("mount an emptyDir where it writes: securityContext makes its root file system read-only")
+        }
+        _ => cause,
+    };
     let most = scene.expectation.annotation(ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or(USUAL);
-    Sign::of_part(part, cause, if exits >= most.max(1) { Fails::NOW } else { Fails::Never })
+    let fails = if exits >= most.max(1) { Fails::NOW } else { Fails::Never };
+    Sign::of_part(part, cause.advise_log_of(part), fails)
 }
 
-/// A binary for another platform ends like any program: only its log tells.
-fn foreign_binary(scene: &Scene<'_>, part: &Part<'_>) -> Option<String> {
+/// What it means that a container has ended so often.
+pub(in crate::verdict) fn meaning(part: &Part<'_>, exits: i32) -> String {
+    let who = part.known_as();
+    let (reason, code, _) = part.last_end().unwrap_or_default();
+    let times = match exits {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        more => format!("{more} times"),
+    };
+    let limit = part.spec.resources.as_ref().and_then(|resources| resources.limits.as_ref()?.get("memory"));
+    match (reason, code, limit) {
+        _ if part.waits_for(&[HOOK]).is_some() => format!("the postStart hook of {who} fails; it ended {times}"),
+        ("OOMKilled", _, Some(limit)) => {
+            format!("{who} used more memory than its limit of {} and was killed {times}", limit.0)
+        }
+        ("OOMKilled", ..) => format!("{who} used up the node's memory and was killed {times}"),
+        (_, 0, _) => format!("{who} ended by itself {times}, without an error; what serves must not end"),
+        _ if exits == 1 => format!("{who} ended once, with exit code {code}"),
+        _ => format!("{who} ended {times}, the last time with exit code {code}"),
+    }
+}
+
+fn writes_to_read_only_root(scene: &Scene<'_>, part: &Part<'_>) -> bool {
+    let security = part.spec.security_context.as_ref();
+    security.and_then(|security| security.read_only_root_filesystem) == Some(true)
+        && in_log(scene, part, READ_ONLY).is_some()
+}
+
+/// The first line of its log that holds `words`.
+fn in_log(scene: &Scene<'_>, part: &Part<'_>, words: &str) -> Option<String> {
     let Some(Answer::Log(lines)) = scene.answer(&log_of(part)) else { return None };
-    lines.iter().find(|line| line.contains(FOREIGN)).cloned()
+    lines.iter().find(|line| line.contains(words)).cloned()
 }

@@ -27,7 +27,7 @@
 //! that are neither being deleted nor disrupted. Whatever is not yet a failure is a warning.
 
 mod creation;
-mod exits;
+pub(super) mod exits;
 pub(super) mod probes;
 mod pull;
 mod scheduling;
@@ -110,7 +110,7 @@ impl Scene<'_> {
 /// All signs there are, most telling first.
 pub(super) fn signs(scene: &Scene<'_>) -> Vec<Sign> {
     let counted = || scene.standing.new_pods.iter().copied().filter(|pod| is_live(pod) && !is_disrupted(pod));
-    let mut signs: Vec<Sign> = scene.standing.refused.iter().map(|refused| creation::sign(refused)).collect();
+    let mut signs: Vec<Sign> = scene.standing.refused.iter().map(|refused| creation::sign(scene, refused)).collect();
     for pod in counted() {
         signs.extend(scheduling::sign(scene, pod));
         signs.extend(volumes::sign(scene, pod));

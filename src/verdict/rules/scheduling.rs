@@ -28,6 +28,7 @@ pub(super) fn sign(scene: &Scene<'_>, pod: &Pod) -> Option<Sign> {
 }
 
 fn unschedulable(scene: &Scene<'_>, pod: &Pod, spec: &PodSpec, text: &str) -> Sign {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     // What follows speaks of preemption.
     let text = text.split_once(" no new claims").map_or(text, |(before, _)| before);
     let has = |words: &str| text.contains(words);
@@ -60,7 +61,7 @@ fn unschedulable(scene: &Scene<'_>, pod: &Pod, spec: &PodSpec, text: &str) -> Si
             None => sign(
                 Rule::NotScheduled,
                 "the pod waits for a volume, and nothing has made it yet",
-                "see what the claim waits for: kubectl describe pvc",
+                &format!("see what the claim waits for: kubectl -n {namespace} describe pvc"),
                 PATIENCE,
                 LATER,
             ),
@@ -79,13 +80,20 @@ fn unschedulable(scene: &Scene<'_>, pod: &Pod, spec: &PodSpec, text: &str) -> Si
         let advice = "mend nodeSelector or affinity, or label a node: kubectl get nodes --show-labels";
         return sign(
             Rule::NoNodeMatches,
-            "no node has the labels that the pod asks for",
+            &format!("no node has the labels that the pod asks for{}", selected(spec)),
             advice,
             NOTHING_MATCHES,
             SOON,
         );
     }
     sign(Rule::NotScheduled, "no node takes the pod", "kubectl describe nodes", PATIENCE, LATER)
+}
+
+/// The labels that a node must have, as far as they are a plain list.
+fn selected(spec: &PodSpec) -> String {
+    let labels: Vec<String> =
+        spec.node_selector.iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
+    if labels.is_empty() { String::new() } else { format!(": {}", labels.join(", ")) }
 }
 
 /// Room may come free.
@@ -117,6 +125,7 @@ fn waits_for_claim(scene: &Scene<'_>, pod: &Pod, spec: &PodSpec) -> Option<Sign>
         .find(|claim| claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending"))?;
     let said = about(scene.snapshot, pending.metadata.uid.as_deref().unwrap_or_default()).map(message).last();
     let name = pending.metadata.name.as_deref().unwrap_or_default();
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let cause = Cause::new(
         Rule::NotScheduled,
         "Pending",
@@ -124,6 +133,6 @@ fn waits_for_claim(scene: &Scene<'_>, pod: &Pod, spec: &PodSpec) -> Option<Sign>
         format!("the pod waits for the volume of the claim {name}, and nothing has made it yet"),
     )
     .of_pod(pod)
-    .advise("see whether the storage class's provisioner runs: kubectl describe pvc");
+    .advise(format!("see whether the storage class's provisioner runs: kubectl -n {namespace} describe pvc {name}"));
     Some(Sign::of_pod(pod, cause, Fails::After(PATIENCE), LATER))
 }

@@ -13,6 +13,8 @@ use crate::verdict::reports::{fresh, latest_of, message};
 
 const MISSING: Duration = Duration::from_secs(5);
 const UNREADABLE: Duration = Duration::from_secs(45);
+/// A kubelet's caches are often cold when a pod is new.
+const UNCLEAR: u64 = 15;
 
 pub(super) fn sign(scene: &Scene<'_>, pod: &Pod) -> Option<Sign> {
     let waits = |reasons| parts(pod).any(|part| part.waits_for(reasons).is_some());
@@ -30,6 +32,7 @@ pub(super) fn sign(scene: &Scene<'_>, pod: &Pod) -> Option<Sign> {
         None => keys(pod, text, namespace),
     };
     let forbidden = questions.iter().any(|question| scene.answers.get(question) == Some(&Answer::Forbidden));
+    let warns = if questions.is_empty() { UNCLEAR } else { 0 };
     let fails = match lacks(&questions, scene.answers) {
         _ if questions.is_empty() => Fails::Never,
         Some(false) if !forbidden => Fails::Never,
@@ -43,7 +46,7 @@ pub(super) fn sign(scene: &Scene<'_>, pod: &Pod) -> Option<Sign> {
     )
     .of_pod(pod)
     .advise("create what the message names, or mend the volume in the manifest");
-    Some(Sign::of_pod(pod, cause, fails, 0))
+    Some(Sign::of_pod(pod, cause, fails, warns))
 }
 
 /// "references non-existent config key: k" names no object: the volume does.
