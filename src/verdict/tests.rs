@@ -1,6 +1,7 @@
 //! Recordings of real rollouts, replayed line by line.
 
 mod recordings;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
