@@ -17,7 +17,7 @@ use kube::core::{ObjectList, Request as Paths, Resource, WatchEvent};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Cluster;
 use super::request::Failure;
@@ -28,6 +28,8 @@ use crate::verdict::{Kept, Snapshot};
 const ROUND: u32 = 10;
 /// The server ends a round by itself; it gets this much longer.
 const ROUND_PATIENCE: Duration = Duration::from_secs(12);
+/// Whatever stands between may end every round at once.
+const SHORTEST_ROUND: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const KINDS: usize = 8;
@@ -119,10 +121,16 @@ impl Follower {
     async fn follow<K: Followed>(self) {
         let mut pause = FIRST_PAUSE;
         loop {
+            let began = Instant::now();
             match self.round::<K>().await {
-                Ok(()) => pause = FIRST_PAUSE,
+                Ok(()) => {
+                    pause = FIRST_PAUSE;
+                    sleep(SHORTEST_ROUND.saturating_sub(began.elapsed())).await;
+                }
                 // The next list mends it: the resourceVersion was too old.
-                Err(failure) if failure.code() == Some(410) => {}
+                Err(failure) if failure.code() == Some(410) => {
+                    sleep(SHORTEST_ROUND.saturating_sub(began.elapsed())).await;
+                }
                 Err(failure) => {
                     self.broken::<K>(failure).await;
                     sleep(pause).await;

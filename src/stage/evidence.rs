@@ -41,10 +41,10 @@ fn has_key(object: &serde_json::Value, key: Option<&str>) -> Answer {
 /// Shows the last lines of the container that has failed.
 pub async fn tell(context: &Context, workload: &ObjectKey, cause: &Cause, answers: &Answers) {
     let Some(question) = &cause.log else { return };
-    let known = answers.get(question).cloned();
-    let answer = match known {
-        Some(Answer::Log(lines)) if !lines.is_empty() => Answer::Log(lines),
-        _ => answer(context, question).await,
+    // What was read at the first end may tell of another cause; a pod that is gone has nothing newer.
+    let answer = match answer(context, question).await {
+        Answer::Log(lines) if !lines.is_empty() => Answer::Log(lines),
+        _ => answers.get(question).cloned().unwrap_or(Answer::Missing),
     };
     let (Answer::Log(lines), Some(pod), Some(container)) = (answer, &cause.pod, &cause.container) else { return };
     if !lines.is_empty() {

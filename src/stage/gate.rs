@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -18,7 +18,7 @@ use crate::model::ObjectKey;
 use crate::stage::apply::Rollout;
 use crate::stage::settle::{Onlooker, Waiting, Watches, expectation, kubectl};
 use crate::stage::{Context, apply};
-use crate::verdict::{Answers, Cause, Expectation, Judge, Limits, Rule, Snapshot, Verdict};
+use crate::verdict::{Answers, Expectation, Judge, Limits, Rule, Snapshot, Verdict};
 
 /// How long the pods of a deleted Job may take to go: longer than any sensible grace period.
 const GONE: Duration = Duration::from_mins(5);
@@ -139,23 +139,39 @@ async fn await_end(
     let outcome = waiting.run(&mut logs).await;
     logs.finish().await;
     let Err(error) = outcome else { return Ok(()) };
-    let mut error = error.detail("the workloads behind it were not touched");
-    if error.kind == Kind::Stranded && never_ran(waiting.failed()) {
-        // Its pods would start as soon as what keeps them is mended, at a time that nobody expects.
-        context.events.note(job.key.name.clone(), "it never ran, and is deleted so that it does not run later");
-        delete(context, rollout, &job.key, Some(&job.uid)).await?;
-    } else {
-        if error.kind == Kind::Stranded {
-            pods_ended(context, watch, &job).await;
-        }
-        error = error.hint(kubectl(&job.key, "logs", " --all-pods"));
+    let error = error.detail("the workloads behind it were not touched");
+    let failed: BTreeSet<Rule> = waiting.failed().iter().map(|(_, cause)| cause.rule).collect();
+    let logs = kubectl(&job.key, "logs", " --all-pods");
+    let again = "mend it and run the same command again: a failed Job is deleted and run anew";
+    if failed.contains(&Rule::Deadline) {
+        let attach = "it may still do its work; the same command again attaches to it";
+        return Err(error.with_kind(Kind::Unknown).hint(logs).hint(attach));
     }
-    Err(error.hint("mend it and run the same command again: a failed Job is deleted and run anew"))
+    if failed.contains(&Rule::JobFailed) {
+        pods_ended(context, watch, &job).await;
+        return Err(error.hint(logs).hint(again));
+    }
+    if failed.is_empty() || failed.contains(&Rule::Deleted) || has_run_once(&job, &watch.snapshot()) {
+        return Err(error.hint(logs));
+    }
+    // Its pods would start as soon as what keeps them is mended, at a time that nobody expects.
+    context.events.note(job.key.name.clone(), "it never ran, and is deleted so that it does not run later");
+    if let Err(left) = delete(context, rollout, &job.key, Some(&job.uid)).await {
+        context.events.warn(job.key.name.clone(), format!("it may still run later: {left}"));
+    }
+    Err(error.hint(again))
 }
 
-fn never_ran(failed: &[(ObjectKey, Box<Cause>)]) -> bool {
-    let of_job = [Rule::JobFailed, Rule::Deleted, Rule::Deadline];
-    failed.iter().all(|(_, cause)| !of_job.contains(&cause.rule))
+/// Whether any of its containers but those before the main ones ever ran.
+fn has_run_once(job: &Expectation, snapshot: &Snapshot) -> bool {
+    let of_job = snapshot.jobs.get(&job.key.name).and_then(|live| live.status.as_ref());
+    let ran = |container: &ContainerStatus| {
+        let state = container.state.as_ref();
+        container.restart_count > 0 || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    };
+    let statuses = snapshot.pods.of(&job.uid).flat_map(|pod| &pod.status);
+    of_job.and_then(|status| status.failed).unwrap_or(0) > 0
+        || statuses.flat_map(|status| status.container_statuses.iter().flatten()).any(ran)
 }
 
 /// Waits until no pod of a Job that has failed does anything any more: until then nobody else may have the lock.
@@ -185,7 +201,8 @@ impl Onlooker for Logs<'_> {
         for pod in snapshot.pods.of(&self.job.uid) {
             let name = pod.metadata.name.clone().unwrap_or_default();
             if self.followed.insert(name.clone()) {
-                let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+                let containers =
+                    pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
                 containers.for_each(|container| self.spawn(&name, &container.name));
             }
         }

@@ -1,11 +1,11 @@
 //! What was so before: it is nobody's failure now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::DeploymentCondition;
 
 use super::memory::Pulls;
-use super::pods::{Part, parts, uid};
+use super::pods::{Part, is_disrupted, parts, uid};
 use super::reports::{Seen, count};
 use super::snapshot::Snapshot;
 
@@ -18,6 +18,8 @@ pub struct Baseline {
     pub(super) pulls: BTreeMap<(String, String), Pulls>,
     /// How often every event had been seen.
     pub(super) events: Seen,
+    /// Uids of pods that had been taken away: their objects stay for long.
+    pub(super) disrupted: BTreeSet<String>,
     /// What Deployments said about their progress, by uid.
     progress: BTreeMap<String, DeploymentCondition>,
 }
@@ -31,6 +33,8 @@ impl Baseline {
             baseline.exits.insert(about.clone(), part.exits());
             baseline.pulls.insert(about, Pulls::before(&part));
         }
+        let disrupted = snapshot.pods.iter().filter(|pod| is_disrupted(pod));
+        baseline.disrupted.extend(disrupted.map(|pod| uid(pod).to_owned()));
         for event in snapshot.events.iter() {
             baseline.events.extend(event.metadata.name.clone().map(|name| (name, count(event))));
         }

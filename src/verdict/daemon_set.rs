@@ -24,10 +24,10 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
     }
     let pods = of_controller(snapshot, &expectation.uid);
     let desired = status.desired_number_scheduled;
-    let complete = is_everywhere(status) && ready(&pods) >= desired;
     let number = set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(OF_SET)).map(String::as_str);
     let is_new = |pod: &&Pod| number.is_none() || label(&pod.metadata, OF_POD) == number;
-    let (new_pods, old_pods) = pods.into_iter().partition(is_new);
+    let (new_pods, old_pods): (Vec<&Pod>, Vec<&Pod>) = pods.into_iter().partition(is_new);
+    let complete = is_everywhere(status) && ready(&new_pods) >= desired;
     let count = |number: Option<i32>| number.unwrap_or(0);
     let standing = Standing {
         ready: status.number_ready,

@@ -13,8 +13,12 @@ use super::standing::{Early, Standing, live, refused_by_event};
 pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot) -> Result<Standing<'a>, Early> {
     let job: &Job = live(expectation, snapshot)?;
     let pods = of_controller(snapshot, &expectation.uid);
-    let Some(status) = &job.status else {
-        return Ok(on_its_way("its pod is not there yet".to_owned(), pods));
+    let suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
+    if suspended {
+        return Err(Early::Superseded("it is suspended, and nobody knows for how long".to_owned()));
+    }
+    let Some(status) = job.status.as_ref().filter(|status| status.start_time.is_some()) else {
+        return Err(Early::Unobserved);
     };
     if let Some(condition) = holds(status, "Failed").or_else(|| holds(status, "FailureTarget")) {
         return Err(Early::Failed(Box::new(failure(condition, &pods))));
@@ -26,14 +30,10 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
             ..on_its_way(String::new(), pods)
         });
     }
-    let suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
-    if suspended {
-        return Ok(on_its_way("it is suspended".to_owned(), pods));
-    }
     let refused = refused_by_event(&expectation.uid, snapshot).filter(|_| pods.is_empty());
-    let why = progress(job, status, &pods, refused.is_some());
-    let standing = Standing { refused, ..on_its_way(why.0, pods) };
-    Ok(standing.told(Some(why.1), snapshot))
+    let why = progress(job, status, &pods);
+    let standing = Standing { refused, ..on_its_way(String::new(), pods) };
+    Ok(standing.told(Some(why), snapshot))
 }
 
 fn on_its_way(why: String, new_pods: Vec<&Pod>) -> Standing<'_> {
@@ -70,21 +70,15 @@ fn failure(condition: &JobCondition, pods: &[&Pod]) -> Cause {
     }
 }
 
-fn progress(job: &Job, status: &JobStatus, pods: &[&Pod], refused: bool) -> (String, String) {
+fn progress(job: &Job, status: &JobStatus, pods: &[&Pod]) -> String {
     let failed = status.failed.unwrap_or(0);
     let limit = job.spec.as_ref().and_then(|spec| spec.backoff_limit).unwrap_or(6);
-    let why = if pods.is_empty() && failed == 0 && !refused {
-        "its pod is not there yet".to_owned()
-    } else if refused {
-        String::new()
-    } else if failed > 0 && !pods.iter().any(|pod| is_live(pod)) {
-        format!("{failed} failed pods of {}; the next one comes", limit.saturating_add(1))
-    } else if !pods.iter().any(|pod| is_live(pod)) {
-        "its pod has ended".to_owned()
-    } else if failed > 0 {
-        format!("running, after {failed} failed pods")
-    } else {
-        "running".to_owned()
-    };
-    (String::new(), why)
+    let live = pods.iter().any(|pod| is_live(pod));
+    match (live, failed) {
+        (true, 0) => "running".to_owned(),
+        (true, _) => format!("running, after {failed} failed pods"),
+        (false, 0) if pods.is_empty() => "its pod is not there yet".to_owned(),
+        (false, 0) => "its pod has ended".to_owned(),
+        (false, _) => format!("{failed} failed pods of {}; the next one comes", limit.saturating_add(1)),
+    }
 }

@@ -155,7 +155,7 @@ impl Judge {
         self.memory.unobserved = None;
         self.memory.unseen = None;
         self.memory.see_pulls(standing, &self.baseline.pulls);
-        self.memory.see_progress(standing, look.now);
+        self.memory.see_progress(standing, &self.baseline, look.now);
         let scene = Scene {
             expectation: &self.expectation,
             baseline: &self.baseline,
@@ -222,7 +222,7 @@ impl Judge {
                 let seconds = rollout.progress.and_then(|progress| progress.message.as_deref()).unwrap_or_default();
                 return Some(pending(format!("the controller's progressDeadlineSeconds are over: {seconds}")));
             }
-            if rollout.lacks_set && standing.old_pods.is_empty() && standing.desired > 0 {
+            if rollout.lacks_set && is_clear(standing) && standing.desired > 0 {
                 let since = *self.memory.without_set.get_or_insert(look.now);
                 if look.reached(since + WITHOUT_SET) {
                     return Some(pending("the controller makes no pods of the new template".to_owned()));
@@ -231,7 +231,7 @@ impl Judge {
                 self.memory.without_set = None;
             }
         }
-        if self.memory.disruptions() >= DISRUPTIONS {
+        if !standing.complete && self.memory.disruptions() >= DISRUPTIONS {
             let meaning = "its pods are evicted or preempted faster than they come up";
             let message = format!("{DISRUPTIONS} of its pods were taken away, and nothing came nearer");
             let cause = Cause::new(Rule::Disrupted, "disrupted", &message, meaning);
@@ -264,8 +264,7 @@ impl Judge {
         let first =
             standing.new_pods.iter().filter_map(|pod| pod.metadata.creation_timestamp.as_ref()).map(|t| t.0).min();
         let told = progress.last_update_time.as_ref().map(|time| time.0);
-        standing.old_pods.iter().all(|pod| !is_live(pod) && !is_terminating(pod))
-            && first.zip(told).is_some_and(|(first, told)| told > first)
+        is_clear(standing) && first.zip(told).is_some_and(|(first, told)| told > first)
     }
 }
 
@@ -353,6 +352,11 @@ fn headlined(headline: String, standing: &Standing<'_>, signs: &[Sign], snapshot
     } else {
         cause
     }
+}
+
+/// No old pod does anything any more.
+fn is_clear(standing: &Standing<'_>) -> bool {
+    standing.old_pods.iter().all(|pod| !is_live(pod) && !is_terminating(pod))
 }
 
 fn unready<'a>(standing: &Standing<'a>) -> Option<Part<'a>> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::manifest::budget;
 
-/// What Kubernetes takes for `progressDeadlineSeconds` when a Deployment names none.
+/// What Kubernetes takes for `progressDeadlineSeconds` when a Deployment names none; other kinds have no such field.
 const PROGRESS: i64 = 600;
 
 /// How long a workload may take, and how long it has to last.
@@ -24,8 +24,8 @@ impl Limits {
     /// For `workload` as it was applied, in a wave with so many distinct `images`.
     pub fn of(workload: &Value, images: usize, soak: Duration, timeout: Option<Duration>) -> Self {
         let own = workload["spec"]["progressDeadlineSeconds"].as_i64();
-        let own = own.or((workload["kind"] == "Deployment").then_some(PROGRESS)).unwrap_or(0);
-        Self { soak, stall: seconds(budget::of_pod(workload, Some(images)).max(own)), timeout }
+        let stall = budget::of_pod(workload, Some(images)).max(own.unwrap_or(PROGRESS)) + turn(workload);
+        Self { soak, stall: seconds(stall), timeout }
     }
 }
 
@@ -42,9 +42,14 @@ pub fn needed(workload: &Value, images: usize, soak: Duration) -> Duration {
         let surge = portion(&rolling["maxSurge"], replicas, true);
         let gone = portion(&rolling["maxUnavailable"], replicas, false);
         let at_once = if workload["kind"] == "Deployment" { (surge + gone).max(1) } else { 1 };
-        (replicas + at_once - 1) / at_once * pod
+        (replicas + at_once - 1) / at_once * (pod + turn(workload))
     };
     seconds(all) + soak
+}
+
+/// Seconds until an old pod has made room, where a new one can only come after it.
+fn turn(workload: &Value) -> i64 {
+    if workload["kind"] == "Deployment" { 0 } else { budget::grace(workload) }
 }
 
 /// A number or a share of the replicas; 25 % without either.
@@ -84,6 +89,6 @@ mod tests {
         assert_eq!(of("Deployment", json!({ "replicas": 3, "strategy": careful })), 3 * 395 + 10);
         let recreate = json!({ "strategy": { "type": "Recreate" } });
         assert_eq!(of("Deployment", recreate), 395 + 30 + 10 + 10);
-        assert_eq!(of("StatefulSet", json!({ "replicas": 3 })), 3 * 395 + 10);
+        assert_eq!(of("StatefulSet", json!({ "replicas": 3 })), 3 * (395 + 30) + 10);
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::baseline::Baseline;
 use super::cause::Rule;
-use super::pods::{Part, is_disrupted, parts, uid};
+use super::pods::{Part, is_disrupted, is_live, parts, uid};
 use super::rules::Sign;
 use super::snapshot::Snapshot;
 use super::standing::Standing;
@@ -91,7 +92,7 @@ impl Memory {
     }
 
     /// Whether something has come nearer: only what was not reached before counts, so that pods that come and go are none.
-    pub fn see_progress(&mut self, standing: &Standing<'_>, now: Duration) {
+    pub fn see_progress(&mut self, standing: &Standing<'_>, before: &Baseline, now: Duration) {
         let old = i32::try_from(standing.old_pods.len()).unwrap_or(i32::MAX);
         let best = &mut self.furthest;
         best.most_old = best.most_old.max(old);
@@ -110,7 +111,8 @@ impl Memory {
             self.progressed = now;
             self.disrupted.clear();
         }
-        let disrupted = standing.new_pods.iter().filter(|pod| is_disrupted(pod));
+        let disrupted =
+            standing.new_pods.iter().filter(|pod| is_disrupted(pod) && !before.disrupted.contains(uid(pod)));
         self.disrupted.extend(disrupted.map(|pod| uid(pod).to_owned()));
     }
 
@@ -137,7 +139,7 @@ impl Memory {
 /// Whether every new pod has been ready for `soak` by the server's own clock.
 pub(super) fn has_soaked(standing: &Standing<'_>, snapshot: &Snapshot, soak: Duration) -> bool {
     let Some(now) = snapshot.listed else { return false };
-    standing.new_pods.iter().all(|pod| {
+    standing.new_pods.iter().filter(|pod| is_live(pod)).all(|pod| {
         let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let mut since = conditions
             .filter(|c| c.type_ == "Ready" && c.status == "True")

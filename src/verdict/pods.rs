@@ -100,7 +100,7 @@ impl<'a> Part<'a> {
         Some((waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_deref().unwrap_or_default()))
     }
 
-    /// Why it cannot run, if it never has.
+    /// The same, for one of these reasons.
     pub fn waits_for(&self, reasons: &[&str]) -> Option<(&'a str, &'a str)> {
         self.waiting().filter(|(reason, _)| reasons.contains(reason))
     }

@@ -39,7 +39,7 @@ pub(super) fn fresh(event: &Event, before: &Seen) -> i32 {
     count(event).saturating_sub(before.get(name).copied().unwrap_or(0)).max(0)
 }
 
-/// The events about a pod's container: those that name it, or none.
+/// The events about a pod's container.
 pub(super) fn about_part<'a>(snapshot: &'a Snapshot, part: &Part<'a>) -> impl Iterator<Item = &'a Event> {
     let place = format!("{{{}}}", part.spec.name);
     about(snapshot, uid(part.pod))

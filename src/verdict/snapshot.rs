@@ -9,7 +9,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// The objects of a namespace at one moment, as far as they were seen. A clone is cheap: objects are shared.
+/// The objects of a namespace at one moment, as far as they were seen. Clones share the objects.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// By name.
@@ -30,7 +30,7 @@ pub struct Snapshot {
     pub claims: Objects<PersistentVolumeClaim>,
     /// When the API server last listed something, by its own clock; whole seconds.
     pub listed: Option<Timestamp>,
-    /// Uids of workloads and ReplicaSets that were seen and are there no more. A uid never comes back.
+    /// Uids of workloads that were seen and are there no more. A uid never comes back.
     gone: BTreeSet<String>,
 }
 
@@ -144,7 +144,7 @@ kept! {
     StatefulSet, stateful_sets, true;
     DaemonSet, daemon_sets, true;
     Job, jobs, true;
-    ReplicaSet, replica_sets, true;
+    ReplicaSet, replica_sets, false;
     Pod, pods, false;
     Event, events, false, fn owner(&self) -> Option<&str> { self.involved_object.uid.as_deref() };
     PersistentVolumeClaim, claims, false;

@@ -130,6 +130,9 @@ pub(super) fn refused_by_event<'a>(uid: &'a str, snapshot: &'a Snapshot) -> Opti
     let newest = latest(about(snapshot, uid).filter(failed))?;
     let made = latest(about(snapshot, uid).filter(|event| reason(event) == "SuccessfulCreate"));
     let time = |event: &Event| event.last_timestamp.as_ref().map(|time| time.0);
-    let later = made.is_some_and(|made| time(made) > time(newest));
+    // Several tries lie within the second that events know.
+    let later = made.is_some_and(|made| time(made) >= time(newest));
+    let made_since = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0) >= time(newest);
+    let later = later || snapshot.pods.of(uid).any(made_since);
     (!later).then(|| Refused { uid, message: message(newest) })
 }

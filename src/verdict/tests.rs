@@ -150,6 +150,25 @@ fn a_running_pod_of_a_replica_set_that_is_gone_is_an_old_pod() {
     assert_eq!(waits(&expectation, &snapshot), "2 of 2 available; 1 old pod is still running");
 }
 
+#[test]
+fn w12_pods_that_were_evicted_long_ago_are_nobodys_failure() {
+    let (expectation, mut snapshot) = deployed();
+    for number in 0..6 {
+        let mut evicted = pod(&format!("a-h-gone-{number}"), "s");
+        evicted["status"] = json!({ "phase": "Failed", "reason": "Evicted" });
+        put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &evicted, false);
+    }
+    assert_eq!(look(&expectation, &snapshot), Verdict::Settled { replicas: 2 });
+
+    // Nor while something else is waited for.
+    let baseline = Arc::new(Baseline::of(&snapshot));
+    put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &pod("a-g-1", "gone"), false);
+    let limits = Limits { soak: Duration::ZERO, stall: Duration::from_mins(10), timeout: None };
+    let mut judge = Judge::new(expectation, baseline, limits, true);
+    let verdict = judge.look(&snapshot, &Answers::new(), Duration::ZERO);
+    assert!(matches!(verdict, Verdict::Progressing(_)), "{verdict:?}");
+}
+
 fn stateful(current: &str, updated: i32, revision: &str) -> Verdict {
     let template = json!({ "spec": { "containers": [{ "name": "a" }] } });
     let set = json!({

@@ -54,9 +54,10 @@ pub(super) fn sign(scene: &Scene<'_>, part: &Part<'_>) -> Option<Sign> {
     })
 }
 
-/// Before a container has run, and between its runs.
+/// For its image: what failed before a container ran says nothing once it has.
 fn is_waiting(part: &Part<'_>) -> bool {
-    part.waiting().is_some()
+    let never_ran = part.status.restart_count == 0 && part.last_end().is_none();
+    part.waits_for(&FAILING).is_some() || part.waiting().is_some() && never_ran
 }
 
 fn failures<'a>(scene: &'a Scene<'_>, part: &Part<'a>) -> impl Iterator<Item = &'a Event> {
@@ -163,7 +164,8 @@ fn denied(scene: &Scene<'_>, part: &Part<'_>, reason: &str, text: &str, attempts
     let namespace = part.pod.metadata.namespace.as_deref().unwrap_or_default();
     let questions: Vec<Question> = names.iter().map(|name| Question::object("Secret", namespace, name, None)).collect();
     let is_missing = lacks(&questions, scene.answers) == Some(true);
-    let unread = about(scene.snapshot, uid(part.pod)).any(|event| reason_is(event, "FailedToRetrieveImagePullSecret"));
+    let unread = about(scene.snapshot, uid(part.pod))
+        .any(|event| event.reason.as_deref() == Some("FailedToRetrieveImagePullSecret"));
     let again = attempts >= 2 || attempts >= 1 && !unread && denied_elsewhere(scene, part);
     let (meaning, advice) = match &names[..] {
         [] => (
@@ -189,10 +191,6 @@ fn denied(scene: &Scene<'_>, part: &Part<'_>, reason: &str, text: &str, attempts
     };
     let cause = Cause::new(Rule::PullDenied, reason, text, meaning).of_part(part).advise(advice);
     Sign::of_part(part, cause, fails)
-}
-
-fn reason_is(event: &Event, wanted: &str) -> bool {
-    reason(event) == wanted
 }
 
 /// A second pod was refused as well: that is no cache that was cold.

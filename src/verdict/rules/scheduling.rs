@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use super::{Fails, Scene, Sign};
 use crate::verdict::cause::{Cause, Rule};
 use crate::verdict::pods::{condition, is_terminating, phase};
-use crate::verdict::reports::{about, message, reason};
+use crate::verdict::reports::{about, latest, message, reason};
 
 const NOTHING_MATCHES: Duration = Duration::from_secs(30);
 const FULL: Duration = Duration::from_mins(1);
@@ -123,7 +123,7 @@ fn waits_for_claim(scene: &Scene<'_>, pod: &Pod, spec: &PodSpec) -> Option<Sign>
     let pending = claims(spec)
         .filter_map(|name| scene.snapshot.claims.get(name))
         .find(|claim| claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending"))?;
-    let said = about(scene.snapshot, pending.metadata.uid.as_deref().unwrap_or_default()).map(message).last();
+    let said = latest(about(scene.snapshot, pending.metadata.uid.as_deref().unwrap_or_default())).map(message);
     let name = pending.metadata.name.as_deref().unwrap_or_default();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let cause = Cause::new(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Fails, Scene, Sign};
-use crate::verdict::answers::{Question, lacks};
+use crate::verdict::answers::{Answer, Question, lacks};
 use crate::verdict::cause::{Cause, Rule};
 use crate::verdict::pods::Part;
 
@@ -30,7 +30,9 @@ fn config(scene: &Scene<'_>, part: &Part<'_>, reason: &str, text: &str) -> Sign 
     if let Some(named) = Named::read(text) {
         let question = [named.question(namespace)];
         let cause = match (lacks(&question, scene.answers), named.key) {
-            (Some(false), _) => cause(format!("the kubelet does not find {named}, and yet it is there")),
+            (Some(false), _) if scene.answer(&question[0]) == Some(&Answer::Present) => {
+                cause(format!("the kubelet does not find {named}, and yet it is there"))
+            }
             (_, None) => cause(format!("the container's environment comes from {named}, which does not exist"))
                 .advise(format!("create it in the namespace {namespace}, or put it into the manifests")),
             (_, Some(_)) => cause(format!("the container's environment comes from {named}, which is not there"))

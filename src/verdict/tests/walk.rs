@@ -344,7 +344,7 @@ fn roll_out(world: &mut World, dice: &mut Dice, kind: Kind) -> (Verdict, u64) {
     let mut disturbances = dice.below(4);
     loop {
         // What matters happens early; later only time passes.
-        let pace = if world.now - began < 40_000 { 500 } else { 8_000 };
+        let pace = if world.now - began < 40_000 { 1_500 } else { 8_000 };
         world.tick(50 + dice.below(pace));
         if disturbances > 0 && dice.below(40) == 0 {
             disturbances -= 1;
