@@ -8,6 +8,7 @@ pub mod changes;
 pub mod chart;
 pub mod collect;
 pub mod draft;
+pub mod endless;
 pub mod evidence;
 pub mod gate;
 pub mod journal;

@@ -10,7 +10,7 @@ use crate::config::Service;
 use crate::docker::{self, Docker};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::needs::Need;
-use crate::manifest::{Draft, Object, Rendered, budget, is_workload};
+use crate::manifest::{Draft, Object, Rendered};
 use crate::model::{Digest, ObjectKey, PinnedImage, ServiceName};
 use crate::plan::changes::{Changed, Changes};
 use crate::plan::intent::Intent;
@@ -18,10 +18,8 @@ use crate::plan::request::Request;
 use crate::stage::admission::{Namespaces, Pods};
 use crate::stage::build::Images;
 use crate::stage::catalogue::Release;
-use crate::stage::settle::kubectl;
 use crate::stage::survey::{self, Survey};
-use crate::stage::{Context, apply, changes, draft as drafts, side_by_side};
-use crate::verdict;
+use crate::stage::{Context, apply, changes, draft as drafts, endless, side_by_side};
 
 /// How many requests to the API server are under way at once.
 pub(super) const CONCURRENT: usize = 12;
@@ -188,7 +186,8 @@ async fn objects(
         Err(_) if !all_rights => (Changes::default(), false),
         other => other.map_err(|error| vec![error])?,
     };
-    let never: Vec<Error> = paused(&changes).into_iter().chain(too_short(context, &changes)).collect();
+    let never: Vec<Error> =
+        endless::paused(&changes).into_iter().chain(endless::cut_short(context, &changes)).collect();
     if !never.is_empty() {
         return Err(never);
     }
@@ -208,42 +207,6 @@ async fn objects(
             Err([rights.err(), provided.err(), deletable.err(), accepted.err()].into_iter().flatten().collect())
         }
     }
-}
-
-/// Workloads that somebody has paused: what is sent to them never rolls out.
-fn paused(changes: &Changes) -> Vec<Error> {
-    let is_paused = |changed: &&Changed| {
-        let resumes = changed.object.value["spec"].get("paused").is_some();
-        changed.live.as_ref().is_some_and(|live| live["spec"]["paused"] == true && !resumes)
-    };
-    let error = |changed: &Changed| {
-        let key = changed.object.key();
-        Error::refused(format!(
-            "{}: {key} is paused in the cluster, so that nothing would roll out",
-            changed.object.source
-        ))
-        .hint(kubectl(&key, "rollout resume", ""))
-    };
-    changes.writes().filter(is_paused).map(error).collect()
-}
-
-/// A timeout that would end rollouts which are as slow as their own manifests allow.
-fn too_short(context: &Context, changes: &Changes) -> Vec<Error> {
-    let Some(timeout) = context.settle.timeout.filter(|_| !context.settle.force_timeout) else { return Vec::new() };
-    let workloads: Vec<&Object> =
-        changes.writes().map(|changed| &changed.object).filter(|object| is_workload(&object.key())).collect();
-    let images: BTreeSet<&str> = workloads.iter().flat_map(|object| budget::images_of(&object.value)).collect();
-    let needed =
-        workloads.iter().map(|object| (object, verdict::needed(&object.value, images.len(), context.settle.soak)));
-    let late: Vec<String> = needed
-        .filter(|(_, needed)| *needed > timeout)
-        .map(|(object, needed)| format!("{}: {} may take {} s", object.source, object.key(), needed.as_secs()))
-        .collect();
-    if late.is_empty() {
-        return Vec::new();
-    }
-    let error = Error::refused(format!("a timeout of {} s would end rollouts that go well", timeout.as_secs()));
-    vec![error.details(late).hint("leave the timeout out, raise it, or insist on it with --force-timeout")]
 }
 
 async fn compare(context: &Context, request: &Request, rendered: &Rendered) -> Result<(Changes, bool)> {

@@ -68,9 +68,7 @@ impl Watches {
         self.baselines.insert(namespace.to_owned(), Arc::clone(&baseline));
         Ok(baseline)
     }
-}
 
-impl Watches {
     /// [`Watches::baseline`] of every namespace in which there are workloads among the `objects`, as of now: what ended
     /// while an earlier wave was waited for may have ended because that wave was not there yet.
     ///
