@@ -4,20 +4,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::header::USER_AGENT;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config as ClientConfig};
 use serde::Deserialize;
 
+use super::connection::client;
 use super::discovery::Kinds;
 use super::request::{Failure, get, told};
 use crate::error::{Error, Result};
 
 const VIEW: &str = "kubectl config view --minify shows what it consists of";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A Kubernetes cluster. Clones share the connection, the credentials and what was discovered.
 #[derive(Clone)]
@@ -56,7 +53,7 @@ impl Cluster {
         let user = &config.auth_info;
         let has_certificate = user.client_certificate.is_some() || user.client_certificate_data.is_some();
         let client = client(config).map_err(|e| {
-            Error::refused(format!("cannot prepare the connection to {server}")).because(told(&e)).hint(VIEW)
+            Error::refused(format!("cannot prepare the connection to {server}")).because(told(e.as_ref())).hint(VIEW)
         })?;
         let (client, kinds) = (RwLock::new(client), RwLock::new(None));
         let inner = Inner { context: name, server, has_certificate, client, kinds };
@@ -106,7 +103,7 @@ impl Cluster {
     pub(super) async fn reload(&self) -> Result<()> {
         let (_, config) = configuration(self.context(), None).await?;
         let fresh = client(config).map_err(|e| {
-            Error::refused(format!("cannot renew the credentials for {}", self.server())).because(told(&e))
+            Error::refused(format!("cannot renew the credentials for {}", self.server())).because(told(e.as_ref()))
         })?;
         *self.inner.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
@@ -119,18 +116,6 @@ impl Cluster {
     pub(super) fn remember_kinds(&self, kinds: Arc<Kinds>) {
         *self.inner.kinds.write().unwrap_or_else(PoisonError::into_inner) = Some(kinds);
     }
-}
-
-/// The client's own retries are off: they repeat 429, 503 and 504 for minutes and nothing else. Its read timeout is
-/// off too, as it would end watches; every call has its own instead.
-fn client(mut config: ClientConfig) -> Result<Client, kube::Error> {
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = None;
-    config.write_timeout = Some(WRITE_TIMEOUT);
-    config.default_retry = false;
-    // Audit logs name it.
-    config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("hdeploy/", env!("CARGO_PKG_VERSION")))));
-    Client::try_from(config)
 }
 
 async fn configuration(context: Option<&str>, expected: Option<&str>) -> Result<(Option<String>, ClientConfig)> {
@@ -279,7 +264,7 @@ mod tests {
         ));
         let options = KubeConfigOptions { context: Some("x".to_owned()), ..KubeConfigOptions::default() };
         let config = Config::from_custom_kubeconfig(kubeconfig.expect("a kubeconfig"), &options).await;
-        told(&client(config.expect("a context")).err().expect("no credentials"))
+        told(client(config.expect("a context")).err().expect("no credentials").as_ref())
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 mod access;
 mod apply;
 mod client;
+mod connection;
 mod delete;
 mod discovery;
 mod holder;
