@@ -248,8 +248,8 @@ async fn roll_out(
             continue;
         }
 
-        watches.measure(&wave.objects).await?;
-        let charts = stage::chart::changed(context, rollout, wave).await?;
+        watches.measure_all(&wave.objects).await?;
+        let charts = stage::chart::changed(context, &mut *watches, rollout, wave).await?;
         let applied = stage::apply::wave(context, request, rollout, wave).await?;
         for object in &applied {
             // Those are sent once more in the end.

@@ -185,7 +185,7 @@ pub enum Event {
         line: String,
     },
     /// A Job completed.
-    GatePassed {
+    JobCompleted {
         /// The Job.
         job: ObjectKey,
         /// How long it was waited for.

@@ -37,6 +37,7 @@ const KINDS: usize = 8;
 /// A namespace that is being followed. Clones see the same; watching ends with the last one.
 #[derive(Clone)]
 pub struct Watch {
+    namespace: Arc<str>,
     state: watch::Receiver<State>,
     _tasks: Arc<JoinSet<()>>,
 }
@@ -78,11 +79,16 @@ impl Cluster {
         tasks.spawn(follower(5).follow::<Job>());
         tasks.spawn(follower(6).follow::<Event>());
         tasks.spawn(follower(7).follow::<PersistentVolumeClaim>());
-        Watch { state, _tasks: Arc::new(tasks) }
+        Watch { namespace: namespace.into(), state, _tasks: Arc::new(tasks) }
     }
 }
 
 impl Watch {
+    /// The namespace that is followed.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Waits until something is different from what this clone saw last.
     pub async fn changed(&mut self) {
         if self.state.changed().await.is_err() {

@@ -100,7 +100,8 @@ impl Setup {
         let here =
             env::current_dir().map_err(|error| Error::refused("there is no working directory").because(error))?;
         let config = Arc::new(Config::load(common.config.as_deref(), &here, redactor)?);
-        let registry = Registry::new(&config.registry, redactor)?;
+        let repositories = config.services.iter().map(|service| service.repository.clone()).collect();
+        let registry = Registry::new(&config.registry, repositories, redactor)?;
         Ok(Self { config, registry })
     }
 }

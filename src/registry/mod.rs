@@ -71,13 +71,13 @@ struct Manifest {
 }
 
 impl Registry {
-    /// A client for the registry of the configuration; every token that it is given is taught to `redactor`. Nothing
-    /// is sent yet. Other registries may be asked too, over TLS and without credentials.
+    /// A client for the registry of the configuration, where the repositories `together` will be read; every token that it is
+    /// given is taught to `redactor`. Nothing is sent yet. Other registries may be asked too, over TLS and without credentials.
     ///
     /// # Errors
     /// When the file with the registry's own authority cannot be used.
-    pub fn new(config: &config::Registry, redactor: &Redactor) -> Result<Self> {
-        Ok(Self { session: Arc::new(Session::new(config, redactor)?) })
+    pub fn new(config: &config::Registry, together: Vec<Repository>, redactor: &Redactor) -> Result<Self> {
+        Ok(Self { session: Arc::new(Session::new(config, together, redactor)?) })
     }
 
     /// Whether the registry of `repository` is there and accepts the login, asked within three seconds.

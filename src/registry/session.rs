@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use reqwest::{Method, StatusCode, Url};
@@ -23,10 +24,18 @@ pub struct Session {
     grants: Mutex<BTreeMap<Scope, Arc<Mutex<Option<Grant>>>>>,
     /// What a registry has asked for once, it asks for again: the next request comes with it at once.
     challenges: Mutex<BTreeMap<String, Challenge>>,
+    /// Repositories that are read in every run: one token does for all of them.
+    together: Vec<Repository>,
+    /// Unless the registry gives none for so many.
+    one_by_one: AtomicBool,
 }
 
 /// What a token is good for. The registry is part of it: no token reaches another one.
-type Scope = (Repository, &'static str);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Scope {
+    repositories: Vec<Repository>,
+    right: &'static str,
+}
 
 /// What is asked of a registry.
 struct Ask<'a> {
@@ -37,9 +46,12 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
+    fn reads(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+
     fn scope(&self) -> Scope {
-        let reads = matches!(self.method, Method::GET | Method::HEAD);
-        (self.repository.clone(), if reads { "pull" } else { "pull,push" })
+        Scope { repositories: vec![self.repository.clone()], right: if self.reads() { "pull" } else { "pull,push" } }
     }
 
     fn with(&self, authorization: Option<String>) -> Request<'_> {
@@ -48,13 +60,16 @@ impl Ask<'_> {
 }
 
 impl Session {
-    pub fn new(config: &config::Registry, redactor: &Redactor) -> Result<Self> {
+    /// For a run that reads the repositories `together`.
+    pub fn new(config: &config::Registry, together: Vec<Repository>, redactor: &Redactor) -> Result<Self> {
         Ok(Self {
             transport: Transport::new(config.ca.as_deref())?,
             config: config.clone(),
             redactor: redactor.clone(),
             grants: Mutex::default(),
             challenges: Mutex::default(),
+            together,
+            one_by_one: AtomicBool::new(false),
         })
     }
 
@@ -94,22 +109,36 @@ impl Session {
         Url::parse(&text).map_err(|error| Error::refused(format!("{text} is no address")).because(error))
     }
 
-    /// Sends the request; when it is challenged, meets the challenge once and sends it again.
+    /// Sends the request with a token for everything that is read; where that is not enough, with one of its own.
     async fn authorized(&self, ask: Ask<'_>) -> Result<Answer> {
-        let slot = Arc::clone(self.grants.lock().await.entry(ask.scope()).or_default());
-        let known = self.known(&ask, &slot).await?;
+        let shared = ask.reads() && self.together.len() > 1 && self.together.contains(ask.repository);
+        if shared && !self.one_by_one.load(Ordering::Relaxed) {
+            let scope = Scope { repositories: self.together.clone(), right: "pull" };
+            let answer = self.within(&ask, &scope).await?;
+            if !matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || !answer.is_from(&ask.url) {
+                return Ok(answer);
+            }
+            self.one_by_one.store(true, Ordering::Relaxed);
+        }
+        self.within(&ask, &ask.scope()).await
+    }
+
+    /// Sends the request; when it is challenged, meets the challenge once and sends it again.
+    async fn within(&self, ask: &Ask<'_>, scope: &Scope) -> Result<Answer> {
+        let slot = Arc::clone(self.grants.lock().await.entry(scope.clone()).or_default());
+        let known = self.known(ask, scope, &slot).await?;
         let answer = self.transport.send(&ask.with(known.clone())).await?;
         // A host that blobs lie on may challenge too, but it is none to give credentials for.
         if answer.status != StatusCode::UNAUTHORIZED || !answer.is_from(&ask.url) {
             return Ok(answer);
         }
         let Some(challenge) = challenge(&answer.headers) else { return Ok(answer) };
-        self.challenges.lock().await.insert(origin(&ask), challenge.clone());
+        self.challenges.lock().await.insert(origin(ask), challenge.clone());
         // Others may ask for the same at the same time: one of them gets it for all.
         let mut grant = slot.lock().await;
         let mut header = grant.as_ref().and_then(Grant::header);
         if header == known {
-            *grant = self.meet(challenge, &ask).await?;
+            *grant = self.meet(challenge, ask, scope).await?;
             header = grant.as_ref().and_then(Grant::header);
         }
         drop(grant);
@@ -120,40 +149,48 @@ impl Session {
     }
 
     /// What is known to open the door: granted before, or asked for before by the same registry.
-    async fn known(&self, ask: &Ask<'_>, slot: &Mutex<Option<Grant>>) -> Result<Option<String>> {
+    async fn known(&self, ask: &Ask<'_>, scope: &Scope, slot: &Mutex<Option<Grant>>) -> Result<Option<String>> {
         let mut grant = slot.lock().await;
         if let Some(header) = grant.as_ref().and_then(Grant::header) {
             return Ok(Some(header));
         }
         let challenge = self.challenges.lock().await.get(&origin(ask)).cloned();
         if let Some(challenge) = challenge {
-            *grant = self.meet(challenge, ask).await?;
+            *grant = self.meet(challenge, ask, scope).await?;
         }
         Ok(grant.as_ref().and_then(Grant::header))
     }
 
     /// What meets a challenge; `None` when there is nothing to meet it with.
-    async fn meet(&self, challenge: Challenge, ask: &Ask<'_>) -> Result<Option<Grant>> {
+    async fn meet(&self, challenge: Challenge, ask: &Ask<'_>, scope: &Scope) -> Result<Option<Grant>> {
         let credentials = self.credentials(ask.repository);
         match challenge {
             Challenge::Basic => Ok(credentials.map(|credentials| Grant::lasting(basic(credentials)))),
             Challenge::Bearer { realm, service } => {
-                let realm = self.realm(&realm, service, &ask.scope())?;
-                self.token(realm, credentials, ask.repository).await.map(Some)
+                let realm = self.realm(&realm, service, ask.repository, scope)?;
+                let request =
+                    Request { method: Method::GET, url: realm, authorization: credentials.map(basic), body: None };
+                let answer = self.transport.send(&request).await?;
+                let is_shared = scope.repositories.len() > 1;
+                if is_shared && answer.status != StatusCode::OK {
+                    return Ok(None);
+                }
+                self.token(&answer, ask.repository).map(Some)
             }
         }
     }
 
     /// Where a token for `scope` is to be had.
-    fn realm(&self, text: &str, service: Option<String>, scope: &Scope) -> Result<Url> {
-        let (repository, right) = scope;
+    fn realm(&self, text: &str, service: Option<String>, repository: &Repository, scope: &Scope) -> Result<Url> {
         let mut realm =
             Url::parse(text).map_err(|error| Error::refused(format!("{text} is no address")).because(error))?;
         if self.credentials(repository).is_some() && !self.may_learn_the_password(&realm) {
             return Err(trouble::unsafe_realm(repository, &realm));
         }
         let mut query = realm.query_pairs_mut();
-        query.append_pair("scope", &format!("repository:{}:{right}", repository.path));
+        for repository in &scope.repositories {
+            query.append_pair("scope", &format!("repository:{}:{}", repository.path, scope.right));
+        }
         if let Some(service) = service {
             query.append_pair("service", &service);
         }
@@ -168,18 +205,16 @@ impl Session {
             || (self.config.plain_http && plain.is_ok_and(|plain| plain.origin() == realm.origin()))
     }
 
-    async fn token(&self, url: Url, credentials: Option<&Credentials>, repository: &Repository) -> Result<Grant> {
-        let request = Request { method: Method::GET, url, authorization: credentials.map(basic), body: None };
-        let answer = self.transport.send(&request).await?;
+    fn token(&self, answer: &Answer, repository: &Repository) -> Result<Grant> {
         match answer.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(trouble::login_refused(repository, self.username(repository), &answer));
+                return Err(trouble::login_refused(repository, self.username(repository), answer));
             }
-            _ => return Err(trouble::unexpected(&format!("logging in to {}", repository.registry), &answer)),
+            _ => return Err(trouble::unexpected(&format!("logging in to {}", repository.registry), answer)),
         }
         let grant = Grant::read(&answer.body, &self.redactor);
-        grant.ok_or_else(|| Error::refused(format!("{} gave no token", request.url.origin().ascii_serialization())))
+        grant.ok_or_else(|| Error::refused(format!("{} gave no token", answer.url.origin().ascii_serialization())))
     }
 }
 

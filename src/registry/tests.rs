@@ -65,8 +65,13 @@ fn client(server: &str) -> (Registry, Repository) {
         ca: None,
         plain_http: true,
     };
-    let registry = Registry::new(&config, &Redactor::default()).expect("a client");
-    (registry, Repository { registry: server.to_owned(), path: "shop/api".into() })
+    let repositories = vec![repository(server, "api"), repository(server, "web")];
+    let registry = Registry::new(&config, repositories, &Redactor::default()).expect("a client");
+    (registry, repository(server, "api"))
+}
+
+fn repository(server: &str, name: &str) -> Repository {
+    Repository { registry: server.to_owned(), path: format!("shop/{name}") }
 }
 
 fn latest() -> Tag {
@@ -126,11 +131,76 @@ async fn a_token_that_is_refused_is_renewed_once() {
     })
     .await;
     host.lock().expect("unset").clone_from(&name);
-    let (registry, repository) = client(&name);
+    let (registry, repository) = (client(&name).0, repository(&name, "one-of-its-own"));
     assert!(registry.head(&repository, &latest()).await.is_err(), "the first token is refused");
     assert_eq!(registry.head(&repository, &latest()).await.expect("the second is not"), None);
     let tokens = requests(&seen).iter().filter(|line| line.starts_with("GET /token?scope=")).count();
     assert_eq!(tokens, 2);
+}
+
+/// A registry whose token service has a word for each token, made of the scopes that it was asked for; and which words of
+/// it open the repository of a request, by its path.
+async fn registry_with_tokens(opens: fn(path: &str, token: &str) -> bool) -> (String, Seen) {
+    let host = Arc::new(Mutex::new(String::new()));
+    let realm = Arc::clone(&host);
+    let (name, seen) = server(move |asked| {
+        let challenge = format!("www-authenticate: Bearer realm=\"http://{}/token\"", realm.lock().expect("set"));
+        let path = asked.split(' ').nth(1).expect("a path");
+        let token = asked.rsplit(' ').next().expect("a token");
+        if let Some((_, query)) = path.split_once("/token?") {
+            let scopes = query.split('&').filter_map(|pair| pair.strip_prefix("scope=repository%3Ashop%2F"));
+            let word = scopes.map(|scope| scope.replace("%3A", "-")).collect::<Vec<_>>().join("_");
+            if opens("token", &word) {
+                answer("200 OK", &[], &format!("{{\"token\": \"{word}\"}}"))
+            } else {
+                answer("403 Forbidden", &[], "")
+            }
+        } else if opens(path, token) {
+            answer("404 Not Found", &[], "")
+        } else {
+            answer("401 Unauthorized", &[&challenge], "")
+        }
+    })
+    .await;
+    host.lock().expect("unset").clone_from(&name);
+    (name, seen)
+}
+
+fn tokens(seen: &Seen) -> usize {
+    requests(seen).iter().filter(|line| line.starts_with("GET /token?")).count()
+}
+
+#[tokio::test]
+async fn one_token_reads_all_repositories_and_writes_none() {
+    let (name, seen) = registry_with_tokens(|path, token| match token {
+        "api-pull_web-pull" => !path.contains("uploads"),
+        "api-pull%2Cpush" => path == "token" || path.starts_with("/v2/shop/api/"),
+        _ => false,
+    })
+    .await;
+    let (registry, api) = client(&name);
+    for repository in [&api, &repository(&name, "web"), &api] {
+        assert_eq!(registry.head(repository, &latest()).await.expect("open"), None);
+    }
+    assert_eq!(tokens(&seen), 1);
+    assert!(registry.prove_push(&api).await.is_err(), "404 for an upload");
+    assert_eq!(tokens(&seen), 2, "one with the right to push");
+}
+
+#[tokio::test]
+async fn each_repository_gets_a_token_of_its_own_where_one_for_all_is_refused_or_does_not_open_them() {
+    for opens in [
+        (|path, token| matches!(token, "api-pull" | "web-pull") && (path == "token" || path.contains(&token[..3])))
+            as fn(&str, &str) -> bool,
+        |path, token| path == "token" || token.len() == 8 && path.contains(&token[..3]),
+    ] {
+        let (name, seen) = registry_with_tokens(opens).await;
+        let (registry, api) = client(&name);
+        for repository in [&api, &repository(&name, "web"), &api] {
+            assert_eq!(registry.head(repository, &latest()).await.expect("open"), None);
+        }
+        assert_eq!(tokens(&seen), 3, "one in vain");
+    }
 }
 
 #[tokio::test]

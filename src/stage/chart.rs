@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
@@ -16,8 +15,8 @@ use crate::model::ObjectKey;
 use crate::plan::changes::Action;
 use crate::stage::Context;
 use crate::stage::apply::Rollout;
-use crate::stage::settle::{Awaited, Watches, kubectl, settle};
-use crate::verdict::{Answers, Expectation, Judge, Limits, Progressing, Snapshot, Verdict};
+use crate::stage::settle::{Awaited, Nothing, Waiting, Watches, kubectl, settle};
+use crate::verdict::{self, Expectation, Judge, Limits, Rule, Snapshot};
 
 const GROUP: &str = "helm.cattle.io";
 /// What Helm notes on everything that a chart brings.
@@ -26,9 +25,8 @@ const RELEASE: &str = "meta.helm.sh/release-name";
 const BEGINS: Duration = Duration::from_mins(1);
 /// How long installing may take when nothing else limits it.
 const INSTALLS: Duration = Duration::from_mins(10);
-/// So many ends of its container are no accident.
-const EXITS: i32 = 3;
-const LINES: u32 = 20;
+/// The Job starts its container again and again: so many ends of it are no accident.
+const EXITS: (&str, &str) = (verdict::EXITS, "3");
 
 /// A chart that is about to be configured anew.
 pub struct Chart {
@@ -39,11 +37,16 @@ pub struct Chart {
     before: Option<String>,
 }
 
-/// The charts that `wave` is about to configure anew.
+/// The charts that `wave` is about to configure anew, and how things stand where they run.
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub async fn changed(context: &Context, rollout: &Rollout<'_>, wave: &Wave) -> Result<Vec<Chart>> {
+pub async fn changed(
+    context: &Context,
+    watches: &mut Watches,
+    rollout: &Rollout<'_>,
+    wave: &Wave,
+) -> Result<Vec<Chart>> {
     let mut charts = Vec::new();
     for object in &wave.objects {
         let key = object.key();
@@ -54,6 +57,9 @@ pub async fn changed(context: &Context, rollout: &Rollout<'_>, wave: &Wave) -> R
         if key.group() == GROUP && key.kind == "HelmChartConfig" && differs {
             charts.extend(chart(context, key).await?);
         }
+    }
+    for chart in &charts {
+        watches.measure(&chart.namespace).await?;
     }
     Ok(charts)
 }
@@ -100,92 +106,57 @@ pub async fn follow(context: &Context, watches: &mut Watches, charts: Vec<Chart>
     Ok(())
 }
 
-async fn installed(context: &Context, watch: &mut Watch, chart: &Chart) -> Result<()> {
+/// Until a Job that came after the configuration is complete. The controller may replace it once more.
+async fn installed(context: &Context, watch: &Watch, chart: &Chart) -> Result<()> {
     let started = Instant::now();
-    let mut said = String::new();
-    let mut judge: Option<Judge> = None;
     loop {
-        let snapshot = watch.snapshot();
-        let limit = context.settle.timeout.unwrap_or(INSTALLS);
-        let limit = if judge.is_some() { limit } else { BEGINS };
-        match look(chart, &mut judge, &snapshot, started.elapsed()) {
-            Verdict::Settled { .. } => return Ok(()),
-            Verdict::Failed(cause) => return Err(failed(context, chart, &snapshot, &cause.meaning).await),
-            Verdict::Superseded(why) | Verdict::Unknown(why) => {
-                return Err(failed(context, chart, &snapshot, &why).await);
-            }
-            Verdict::Progressing(on) if on.why != said => {
-                context.events.progress(Progress::Waiting { object: chart.job.clone(), why: on.why.clone() });
-                said = on.why;
-            }
-            Verdict::Progressing(_) => {}
+        let job = begun(context, watch.clone(), chart).await?;
+        let uid = job.uid.clone();
+        let timeout = context.settle.timeout.unwrap_or(INSTALLS).saturating_sub(started.elapsed());
+        let limits = Limits { soak: Duration::ZERO, stall: Duration::MAX, timeout: Some(timeout) };
+        let judge = Judge::new(job, Arc::default(), limits, true);
+        let mut waiting = Waiting::new(context, watch.clone(), vec![judge], started);
+        let mut nobody = Nothing;
+        let outcome = tokio::select! {
+            outcome = waiting.run(&mut nobody) => outcome,
+            () = replaced(watch.clone(), chart, &uid) => continue,
+        };
+        return outcome.map_err(|error| {
+            let late = waiting.failed().iter().any(|(_, cause)| cause.rule == Rule::Deadline);
+            let error = if late { error.with_kind(Kind::Unknown) } else { error };
+            error.hint(kubectl(&chart.job, "logs", ""))
+        });
+    }
+}
+
+/// The Job that installs the chart with its new configuration, as soon as there is one.
+async fn begun(context: &Context, mut watch: Watch, chart: &Chart) -> Result<Expectation> {
+    let why = "the cluster has not begun to install the chart anew";
+    let end = Instant::now() + BEGINS;
+    loop {
+        if let Some(uid) = current(chart, &watch.snapshot()) {
+            let exits = [(EXITS.0.to_owned(), EXITS.1.to_owned())];
+            let job = Expectation::whatever(chart.job.clone(), uid);
+            return Ok(Expectation { annotations: exits.into(), replaceable: true, ..job });
         }
-        if timeout_at(started + limit, watch.changed()).await.is_err() {
-            let why = watch.trouble().unwrap_or(said);
+        context.events.progress(Progress::Waiting { object: chart.job.clone(), why: why.to_owned() });
+        if timeout_at(end, watch.changed()).await.is_err() {
+            let why = watch.trouble().unwrap_or_else(|| why.to_owned());
             let message = format!("{} has not ended in time: {why}", chart.job);
             return Err(Error::new(Kind::Unknown, message).hint(kubectl(&chart.job, "describe", "")));
         }
     }
 }
 
-/// The controller may replace the Job once more: one that is gone says nothing.
-fn look(chart: &Chart, judge: &mut Option<Judge>, snapshot: &Snapshot, now: Duration) -> Verdict {
-    let Some(job) = current(chart, snapshot) else {
-        let why = "the cluster has not begun to install the chart anew".to_owned();
-        return Verdict::Progressing(Progressing { why, ..Progressing::default() });
-    };
-    let exits = containers(&job, snapshot).map(|(_, container)| exits(container)).max().unwrap_or(0);
-    let judge = match judge {
-        Some(judge) if judge.expectation().uid == job.uid => judge,
-        other => {
-            let limits = Limits { soak: Duration::ZERO, stall: Duration::MAX, timeout: None };
-            other.insert(Judge::new(job, Arc::default(), limits, true))
-        }
-    };
-    match judge.look(snapshot, &Answers::new(), now) {
-        Verdict::Progressing(_) if exits >= EXITS => Verdict::Unknown(format!("its container has ended {exits} times")),
-        verdict => verdict,
+/// Until another Job than the one with `uid` installs the chart.
+async fn replaced(mut watch: Watch, chart: &Chart, uid: &str) {
+    while current(chart, &watch.snapshot()).is_none_or(|current| current == uid) {
+        watch.changed().await;
     }
 }
 
-/// The Job that installs the chart with its new configuration.
-fn current(chart: &Chart, snapshot: &Snapshot) -> Option<Expectation> {
-    let uid = snapshot.jobs.get(&chart.job.name)?.metadata.uid.clone()?;
-    let new = Some(&uid) != chart.before.as_ref();
-    new.then(|| Expectation::whatever(chart.job.clone(), uid))
-}
-
-fn containers<'a>(
-    job: &'a Expectation,
-    snapshot: &'a Snapshot,
-) -> impl Iterator<Item = (&'a Pod, &'a ContainerStatus)> {
-    snapshot.pods.of(&job.uid).flat_map(|pod| {
-        let status = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-        status.map(move |container| (pod, container))
-    })
-}
-
-fn exits(container: &ContainerStatus) -> i32 {
-    let state = container.state.as_ref();
-    let ended = state.is_some_and(|state| state.terminated.is_some() || state.waiting.is_some());
-    if container.restart_count > 0 || state.is_some_and(|state| state.terminated.is_some()) {
-        container.restart_count + i32::from(ended)
-    } else {
-        0
-    }
-}
-
-async fn failed(context: &Context, chart: &Chart, snapshot: &Snapshot, why: &str) -> Error {
-    let mut lines = Vec::new();
-    if let Some(job) = current(chart, snapshot) {
-        for (pod, container) in containers(&job, snapshot) {
-            let pod = pod.metadata.name.as_deref().unwrap_or_default();
-            let previous = container.state.as_ref().is_none_or(|state| state.terminated.is_none());
-            let last = context.cluster.last_lines(&chart.namespace, pod, &container.name, previous, LINES).await;
-            lines.extend(last.unwrap_or_default());
-        }
-    }
-    Error::new(Kind::Stranded, format!("{} failed: {why}", chart.job))
-        .details(lines)
-        .hint(kubectl(&chart.job, "logs", ""))
+fn current(chart: &Chart, snapshot: &Snapshot) -> Option<String> {
+    let metadata = &snapshot.jobs.get(&chart.job.name)?.metadata;
+    let uid = metadata.uid.clone().filter(|uid| Some(uid) != chart.before.as_ref())?;
+    metadata.deletion_timestamp.is_none().then_some(uid)
 }

@@ -52,7 +52,6 @@ pub async fn run(context: &Context, rollout: &Rollout<'_>, watches: &mut Watches
     let expectation = expectation(&live)?;
     let watch = watches.of(key.namespace.as_deref().unwrap_or_default());
     await_end(context, rollout, watch, expectation, started).await?;
-    context.events.send(Event::GatePassed { job: key, elapsed: started.elapsed() });
     Ok(Applied::Created)
 }
 

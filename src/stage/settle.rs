@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::cluster::{Cluster, Watch};
+use crate::cluster::Watch;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Progress};
 use crate::manifest::{Object, budget, is_workload};
@@ -19,8 +19,8 @@ use crate::verdict::{
     Answer, Answers, Baseline, Cause, Expectation, Judge, Limits, Progressing, Question, Rule, Snapshot, Verdict,
 };
 
-/// A namespace that cannot be listed for so long cannot be judged.
-const FIRST_LISTS: Duration = Duration::from_secs(30);
+/// Contact that is back within this time was never lost, for people.
+const BLINK: Duration = Duration::from_secs(1);
 /// Contact may be lost for so long when nothing else limits it.
 const CONTACT: Duration = Duration::from_mins(5);
 /// A change seldom comes alone: what comes within this time is looked at together. Each workload adds to it, so that
@@ -30,7 +30,7 @@ const EACH: Duration = Duration::from_micros(500);
 
 /// The watches of this run, one set per namespace, opened when first needed.
 pub struct Watches {
-    cluster: Cluster,
+    context: Context,
     open: BTreeMap<String, Watch>,
     baselines: BTreeMap<String, Arc<Baseline>>,
 }
@@ -38,12 +38,12 @@ pub struct Watches {
 impl Watches {
     /// None open yet.
     pub fn new(context: &Context) -> Self {
-        Self { cluster: context.cluster.clone(), open: BTreeMap::new(), baselines: BTreeMap::new() }
+        Self { context: context.clone(), open: BTreeMap::new(), baselines: BTreeMap::new() }
     }
 
     /// The watch of `namespace`.
     pub fn of(&mut self, namespace: &str) -> &mut Watch {
-        self.open.entry(namespace.to_owned()).or_insert_with(|| self.cluster.watch(namespace))
+        self.open.entry(namespace.to_owned()).or_insert_with(|| self.context.cluster.watch(namespace))
     }
 
     /// How things stood in `namespace` when it was last measured, or when this is first asked.
@@ -54,34 +54,82 @@ impl Watches {
         if let Some(known) = self.baselines.get(namespace) {
             return Ok(Arc::clone(known));
         }
-        let watch = self.of(namespace);
-        let listed = async {
-            while !watch.synced() {
-                watch.changed().await;
-            }
-        };
-        if timeout(FIRST_LISTS, listed).await.is_err() {
-            let trouble = watch.trouble().unwrap_or_else(|| format!("{namespace} cannot be listed"));
-            return Err(Error::new(Kind::Unknown, format!("nothing can be judged: {trouble}")));
+        let mut watch = self.of(namespace).clone();
+        let mut contact = Contact::new(&self.context, namespace);
+        while !watch.synced() {
+            contact.lost(&watch)?;
+            let _ = timeout(BLINK, watch.changed()).await;
         }
+        contact.found();
         let baseline = Arc::new(Baseline::of(&watch.snapshot()));
         self.baselines.insert(namespace.to_owned(), Arc::clone(&baseline));
         Ok(baseline)
     }
 
-    /// [`Watches::baseline`] of every namespace in which there are workloads among the `objects`, as of now: what ended
-    /// while an earlier wave was waited for may have ended because that wave was not there yet.
+    /// [`Watches::baseline`], as of now: what ended while an earlier wave was waited for may have ended because that wave was
+    /// not there yet.
     ///
     /// # Errors
-    /// When one cannot be followed.
-    pub async fn measure(&mut self, objects: &[Object]) -> Result<()> {
+    /// When it cannot be followed.
+    pub async fn measure(&mut self, namespace: &str) -> Result<()> {
+        self.baselines.remove(namespace);
+        self.baseline(namespace).await.map(drop)
+    }
+
+    /// [`Watches::measure`] wherever there are workloads among the `objects`.
+    ///
+    /// # Errors
+    /// When a namespace cannot be followed.
+    pub async fn measure_all(&mut self, objects: &[Object]) -> Result<()> {
         let keys = objects.iter().map(Object::key).filter(is_workload);
         let namespaces: BTreeSet<String> = keys.filter_map(|key| key.namespace).collect();
         for namespace in namespaces {
-            self.baselines.remove(&namespace);
-            self.baseline(&namespace).await?;
+            self.measure(&namespace).await?;
         }
         Ok(())
+    }
+}
+
+/// Whether a namespace is seen, for people.
+struct Contact<'a> {
+    context: &'a Context,
+    namespace: String,
+    lost: Option<Instant>,
+    told: bool,
+}
+
+impl<'a> Contact<'a> {
+    fn new(context: &'a Context, namespace: &str) -> Self {
+        Self { context, namespace: namespace.to_owned(), lost: None, told: false }
+    }
+
+    /// To be called again and again while `watch` is blind.
+    ///
+    /// # Errors
+    /// When it has been so for too long.
+    fn lost(&mut self, watch: &Watch) -> Result<()> {
+        let since = *self.lost.get_or_insert_with(Instant::now);
+        let limit = self.context.settle.timeout.unwrap_or(CONTACT);
+        let trouble = || watch.trouble().unwrap_or_else(|| "the API server has not answered yet".to_owned());
+        if since.elapsed() >= limit {
+            let message = format!("contact was lost for {} s: {}", limit.as_secs(), trouble());
+            return Err(Error::new(Kind::Unknown, message)
+                .hint("when the API server answers again: hdeploy all --skip-build judges what runs"));
+        }
+        if since.elapsed() >= BLINK && !self.told {
+            self.told = true;
+            let message = format!("contact is lost, and nothing is decided until it is back: {}", trouble());
+            self.context.events.send(Event::Warning { subject: self.namespace.clone(), message });
+        }
+        Ok(())
+    }
+
+    fn found(&mut self) {
+        let since = self.lost.take();
+        if let Some(since) = since.filter(|_| std::mem::take(&mut self.told)) {
+            let message = format!("contact is back after {} s", since.elapsed().as_secs());
+            self.context.events.note(self.namespace.clone(), message);
+        }
     }
 }
 
@@ -137,7 +185,7 @@ pub trait Onlooker {
 }
 
 /// Nobody.
-struct Nothing;
+pub struct Nothing;
 
 impl Onlooker for Nothing {
     fn see(&mut self, _: &Snapshot) {}
@@ -150,7 +198,7 @@ pub struct Waiting<'a> {
     judges: Vec<Judge>,
     started: Instant,
     clock: Clock,
-    lost: Option<Instant>,
+    contact: Contact<'a>,
     said: BTreeMap<ObjectKey, String>,
     answers: Answers,
     asked: BTreeSet<Question>,
@@ -182,13 +230,14 @@ impl Clock {
 impl<'a> Waiting<'a> {
     /// Waits for what the `judges` judge; `started` is when that began for people.
     pub fn new(context: &'a Context, watch: Watch, judges: Vec<Judge>, started: Instant) -> Self {
+        let contact = Contact::new(context, watch.namespace());
         Self {
             context,
             watch,
             judges,
             started,
             clock: Clock::default(),
-            lost: None,
+            contact,
             said: BTreeMap::new(),
             answers: Answers::new(),
             asked: BTreeSet::new(),
@@ -207,7 +256,7 @@ impl<'a> Waiting<'a> {
             self.clock.run(synced);
             let mut again = None;
             if synced {
-                self.found_again();
+                self.contact.found();
                 let snapshot = self.watch.snapshot();
                 onlooker.see(&snapshot);
                 let now = self.clock.now();
@@ -219,7 +268,10 @@ impl<'a> Waiting<'a> {
                     return Ok(());
                 }
             } else {
-                self.lost()?;
+                self.contact.lost(&self.watch).map_err(|error| {
+                    let subjects = self.judges.iter().map(|judge| &judge.expectation().key);
+                    error.details(subjects.map(|subject| format!("{subject}: nobody knows whether it runs")))
+                })?;
             }
             self.wait(again, synced).await;
         }
@@ -232,7 +284,7 @@ impl<'a> Waiting<'a> {
 
     /// Until there is something to look at.
     async fn wait(&mut self, again: Option<Instant>, synced: bool) {
-        let later = Instant::now() + Duration::from_secs(if synced { 3600 } else { 1 });
+        let later = Instant::now() + if synced { Duration::from_hours(1) } else { BLINK };
         let together = TOGETHER + EACH * u32::try_from(self.judges.len()).unwrap_or(u32::MAX).min(1000);
         tokio::select! {
             () = self.watch.changed() => sleep(together).await,
@@ -250,13 +302,7 @@ impl<'a> Waiting<'a> {
         for mut judge in std::mem::take(&mut self.judges) {
             let key = judge.expectation().key.clone();
             match judge.look(snapshot, &self.answers, now) {
-                // A gate says itself that it has passed.
-                Verdict::Settled { .. } if key.kind == "Job" => {}
-                Verdict::Settled { replicas } => self.context.events.send(Event::Settled {
-                    workload: key,
-                    elapsed: self.started.elapsed(),
-                    replicas,
-                }),
+                Verdict::Settled { replicas } => self.settled(key, replicas),
                 Verdict::Progressing(on) => {
                     again = [again, on.look_again].into_iter().flatten().min();
                     self.on_its_way(&key, on);
@@ -271,6 +317,15 @@ impl<'a> Waiting<'a> {
             Some(error) if self.failed.is_empty() => Err(error),
             _ => Ok(again),
         }
+    }
+
+    fn settled(&self, workload: ObjectKey, replicas: i32) {
+        let elapsed = self.started.elapsed();
+        self.context.events.send(if workload.kind == "Job" {
+            Event::JobCompleted { job: workload, elapsed }
+        } else {
+            Event::Settled { workload, elapsed, replicas }
+        });
     }
 
     fn on_its_way(&mut self, key: &ObjectKey, on: Progressing) {
@@ -307,35 +362,6 @@ impl<'a> Waiting<'a> {
         match <[Error; 1]>::try_from(errors) {
             Ok([error]) => error,
             Err(errors) => Error::several(Kind::Stranded, format!("{} workloads failed", errors.len()), errors),
-        }
-    }
-
-    fn lost(&mut self) -> Result<()> {
-        let since = *self.lost.get_or_insert_with(Instant::now);
-        let Some(trouble) = self.watch.trouble() else { return Ok(()) };
-        let limit = self.context.settle.timeout.unwrap_or(CONTACT);
-        let subjects: Vec<String> = self.judges.iter().map(|judge| judge.expectation().key.to_string()).collect();
-        if since.elapsed() >= limit {
-            let seconds = limit.as_secs();
-            return Err(Error::new(Kind::Unknown, format!("contact was lost for {seconds} s: {trouble}"))
-                .details(subjects.iter().map(|subject| format!("{subject}: nobody knows whether it runs")))
-                .hint("when the API server answers again: hdeploy all --skip-build judges what runs"));
-        }
-        let namespace = self.judges.first().and_then(|judge| judge.expectation().key.namespace.clone());
-        self.context.events.warn(
-            namespace.unwrap_or_default(),
-            format!("contact is lost, and nothing is decided until it is back: {trouble}"),
-        );
-        Ok(())
-    }
-
-    fn found_again(&mut self) {
-        if let Some(since) = self.lost.take().filter(|since| since.elapsed() >= Duration::from_secs(1))
-            && let Some(judge) = self.judges.first()
-        {
-            let namespace = judge.expectation().key.namespace.clone().unwrap_or_default();
-            let seconds = since.elapsed().as_secs();
-            self.context.events.note(namespace, format!("contact is back after {seconds} s"));
         }
     }
 }

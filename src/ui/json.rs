@@ -191,7 +191,7 @@ fn subject(progress: &Progress) -> Subject {
 fn ended(event: &Event) -> Option<Subject> {
     match event {
         Event::BuildFinished { service, .. } | Event::Pushed { service, .. } => Some(Subject::Service(service.clone())),
-        Event::GatePassed { job: object, .. }
+        Event::JobCompleted { job: object, .. }
         | Event::Settled { workload: object, .. }
         | Event::WorkloadFailed { workload: object, .. } => Some(Subject::Object(object.clone())),
         Event::Failed { subject, .. } => subject.parse().ok().map(Subject::Service),

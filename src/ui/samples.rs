@@ -102,7 +102,7 @@ fn of_the_cluster() -> Vec<Event> {
         Event::ObjectApplied { object: api(), outcome: Applied::Unchanged },
         Event::GateStarted { job: job(), how: "started".to_owned() },
         Event::JobLog { job: job(), line: "0001_init.sql".to_owned() },
-        Event::GatePassed { job: job(), elapsed },
+        Event::JobCompleted { job: job(), elapsed },
         Event::Settled { workload: api(), elapsed, replicas: 3 },
         Event::Trouble { workload: api(), cause: cause(), fails_in: Some(Duration::from_mins(3)) },
         Event::WorkloadFailed { workload: api(), cause: cause(), elapsed },

@@ -69,7 +69,7 @@ pub(super) fn say(event: &Event) -> Option<Line> {
         }
         Event::GateStarted { job, how } => line(Info, &job.name, format!("gate {how}")),
         Event::JobLog { job, line: log } => line(Log, &job.name, log),
-        Event::GatePassed { job, elapsed } => line(Done, &job.name, format!("gate passed in {}", duration(*elapsed))),
+        Event::JobCompleted { job, elapsed } => line(Done, &job.name, format!("complete after {}", duration(*elapsed))),
         Event::Settled { workload, elapsed, replicas } => {
             let (replicas, elapsed) = (counted(*replicas, "replica"), duration(*elapsed));
             line(Done, &workload.name, format!("settled with {replicas} in {elapsed}"))

@@ -35,6 +35,7 @@ pub use baseline::Baseline;
 pub use cause::{Cause, Rule};
 pub use judge::{Judge, Progressing, Verdict, Warning};
 pub use limits::{Limits, needed};
+pub use rules::exits::ANNOTATION as EXITS;
 pub use snapshot::{Kept, Objects, Snapshot};
 use standing::Early;
 
@@ -51,6 +52,8 @@ pub struct Expectation {
     pub template: Option<Box<PodTemplateSpec>>,
     /// Its annotations: some tell how patient to be.
     pub annotations: BTreeMap<String, String>,
+    /// Whoever made it may delete it and make another one: that is no failure.
+    pub replaceable: bool,
 }
 
 impl Expectation {
@@ -65,12 +68,13 @@ impl Expectation {
                 .pointer("/spec/template")
                 .and_then(|template| serde_json::from_value(template.clone()).ok()),
             annotations: serde_json::from_value(annotations).unwrap_or_default(),
+            replaceable: false,
         })
     }
 
     /// Any state of the object with this identity.
     pub fn whatever(key: ObjectKey, uid: String) -> Self {
-        Self { key, uid, generation: 0, template: None, annotations: BTreeMap::new() }
+        Self { key, uid, generation: 0, template: None, annotations: BTreeMap::new(), replaceable: false }
     }
 
     fn annotation(&self, name: &str) -> Option<&str> {

@@ -99,7 +99,13 @@ impl Standing<'_> {
 
 /// The live object of an expectation, or why there is none to judge.
 pub(super) fn live<'a, T: Kept>(expectation: &Expectation, snapshot: &'a Snapshot) -> Result<&'a T, Early> {
-    let deleted = |how: &str| Early::Failed(Box::new(gone(expectation, how)));
+    let deleted = |how: &str| {
+        if expectation.replaceable {
+            Early::Unseen("it is deleted, and another one is to come")
+        } else {
+            Early::Failed(Box::new(gone(expectation, how)))
+        }
+    };
     if snapshot.is_gone(&expectation.uid) {
         return Err(deleted("was deleted"));
     }

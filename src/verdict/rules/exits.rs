@@ -5,8 +5,9 @@ use crate::verdict::answers::Answer;
 use crate::verdict::cause::{Cause, Rule, log_of};
 use crate::verdict::pods::Part;
 
-/// Annotation of a workload: its containers may end so often before it has failed.
-const ANNOTATION: &str = "hdeploy.dev/exits";
+/// Annotation of a workload: its containers may end so often before it has failed. Those of a Job are its own matter
+/// without it.
+pub const ANNOTATION: &str = "hdeploy.dev/exits";
 const USUAL: i32 = 3;
 /// A command that cannot be started does not become one that can.
 const CANNOT_START: i32 = 2;
@@ -16,7 +17,8 @@ const HOOK: &str = "PostStartHookError";
 
 pub(super) fn sign(scene: &Scene<'_>, part: &Part<'_>) -> Option<Sign> {
     let exits = part.exits().saturating_sub(scene.baseline.exits(part));
-    if exits < 1 {
+    let tolerated = scene.expectation.annotation(ANNOTATION);
+    if exits < 1 || scene.standing.is_job && tolerated.is_none() {
         return None;
     }
     let (reason, code, text) = part.last_end().unwrap_or_default();
@@ -36,7 +38,9 @@ pub(super) fn sign(scene: &Scene<'_>, part: &Part<'_>) -> Option<Sign> {
         let meaning = "the program was built for another platform than the node's";
         return Some(cannot_start(part, &format!("exit {code}"), &line, exits, meaning));
     }
-    Some(ended(scene, part, waiting, exits))
+    let most = tolerated.and_then(|text| text.parse().ok()).unwrap_or(USUAL);
+    let fails = if exits >= most.max(1) { Fails::NOW } else { Fails::Never };
+    Some(Sign::of_part(part, ended(scene, part, waiting, exits), fails))
 }
 
 fn cannot_start(part: &Part<'_>, reason: &str, text: &str, exits: i32, meaning: &str) -> Sign {
@@ -47,7 +51,7 @@ fn cannot_start(part: &Part<'_>, reason: &str, text: &str, exits: i32, meaning: 
     Sign::of_part(part, cause, if exits >= CANNOT_START { Fails::NOW } else { Fails::Never })
 }
 
-fn ended(scene: &Scene<'_>, part: &Part<'_>, waiting: Option<(&str, &str)>, exits: i32) -> Sign {
+fn ended(scene: &Scene<'_>, part: &Part<'_>, waiting: Option<(&str, &str)>, exits: i32) -> Cause {
     let (reason, code, text) = part.last_end().unwrap_or_default();
     let text = waiting.map_or(text, |(_, text)| text);
     let said = if text.is_empty() { String::new() } else { format!(": {text}") };
@@ -67,9 +71,7 @@ fn ended(scene: &Scene<'_>, part: &Part<'_>, waiting: Option<(&str, &str)>, exit
         }
         _ => cause,
     };
-    let most = scene.expectation.annotation(ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or(USUAL);
-    let fails = if exits >= most.max(1) { Fails::NOW } else { Fails::Never };
-    Sign::of_part(part, cause.advise_log_of(part), fails)
+    cause.advise_log_of(part)
 }
 
 /// What it means that a container has ended so often.

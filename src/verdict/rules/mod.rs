@@ -9,7 +9,7 @@
 //! | [`Rule::ContainerConfig`] | `CreateContainerConfigError` | after 2 s when what it names does not exist, or the pod may not run as this user; else after 60 s |
 //! | [`Rule::ContainerCreation`] | `CreateContainerError`, `PreCreateHookError` | after 5 s |
 //! | [`Rule::CannotStart`] | `RunContainerError`, `StartError`, exit 126 or 127, `exec format error` in the log | at the second end |
-//! | [`Rule::Exits`] | any other end | at the third (annotation `hdeploy.dev/exits`) |
+//! | [`Rule::Exits`] | any other end | at the third (annotation `hdeploy.dev/exits`); a Job's own matter without that |
 //! | [`Rule::StartupProbe`] | killed by its startup probe | at the first |
 //! | [`Rule::LivenessProbe`] | killed by its liveness probe | at the second |
 //! | [`Rule::ProbeCannotRun`] | a probe's command does not exist | at the third time |
@@ -119,8 +119,8 @@ pub(super) fn signs(scene: &Scene<'_>) -> Vec<Sign> {
             signs.extend(start::sign(scene, &part));
             if !scene.standing.is_job {
                 signs.extend(probes::sign(scene, &part));
-                signs.extend(exits::sign(scene, &part));
             }
+            signs.extend(exits::sign(scene, &part));
         }
     }
     signs.sort_by_key(|sign| sign.cause.rule);

@@ -205,7 +205,7 @@ fn o3_a_job_runs_exactly_once_whatever_is_run_again() {
     killed.kill().expect("it runs");
     killed.wait().expect("it ended");
 
-    product.deploy().exits(0).says("attached to the one that runs").says("it is done").says("gate passed");
+    product.deploy().exits(0).says("attached to the one that runs").says("it is done").says("complete after");
     product.deploy().exits(0).says("already complete");
     product.workload("api", "sim/ok:v2");
     product.deploy().exits(0).says("already complete");
@@ -364,7 +364,7 @@ fn o7_a_chart_of_the_cluster_is_followed_until_it_runs_and_its_failure_is_told()
             ]);
             assert_eq!(ready, "1 1");
         } else {
-            outcome.says("helm-install-ingress failed: its container has ended 3 times").says("fatal: no such table");
+            outcome.says("helm-install-ingress failed: its container ended 3 times").says("fatal: no such table");
         }
     }
 }
