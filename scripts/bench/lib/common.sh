@@ -4,6 +4,8 @@
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/hdeploy-bench
 # Namespaces of this benchmark, and images of its product.
 NAME=hdeploy-bench
+# What runs until the end.
+PROGRAMS=()
 
 say() { printf '%s\n' "bench: $*" >&2; }
 
@@ -34,16 +36,18 @@ begin() {
 clean() {
   local status=$?
   delete_namespaces || true
+  ((${#PROGRAMS[@]} == 0)) || kill "${PROGRAMS[@]}" || true
   rm -rf "$WORK"
   exit "$status"
 }
 
-# Every namespace of this benchmark, waited for until it is gone.
+# Every namespace and node of this benchmark, waited for until it is gone.
 delete_namespaces() {
   local names
   names=$(kubectl get namespaces -o name | grep "^namespace/$NAME-" || true)
   # shellcheck disable=SC2086 # one word for each
   [[ -z $names ]] || kubectl delete --wait --timeout=300s $names > /dev/null
+  kubectl delete --ignore-not-found node "$NAME" > /dev/null
   kubectl delete --ignore-not-found -n kube-system helmchartconfigs.helm.cattle.io "$NAME-hdeploy" "$NAME-script" "$NAME-kapp" > /dev/null
 }
 

@@ -3,6 +3,7 @@
 
 compile_all() {
   KAPP=$(compile kapp carvel.dev/kapp/cmd/kapp)
+  KWOK=$(compile kwok sigs.k8s.io/kwok/cmd/kwok)
   HELM=$(compile helm helm.sh/helm/v4/cmd/helm)
   BARE=$(compile bare .)
 }
