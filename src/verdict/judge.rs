@@ -182,7 +182,12 @@ impl Judge {
             if standing.is_job || self.has_soaked(standing, snapshot, since, look) {
                 return Verdict::Settled { replicas: standing.available };
             }
-            why = format!("{} of {} available; it has to stay so", standing.available, standing.desired);
+            why = format!(
+                "{} of {} available; it has to stay so for {} s",
+                standing.available,
+                standing.desired,
+                self.limits.soak.as_secs()
+            );
         }
         let warnings = self.warnings(&signs, &since, look);
         Verdict::Progressing(Progressing { why, warnings, questions, look_again: look.next })
