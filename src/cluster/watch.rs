@@ -132,6 +132,10 @@ impl Follower {
                     sleep(SHORTEST_ROUND.saturating_sub(began.elapsed())).await;
                 }
                 Err(failure) => {
+                    // It was listed before it broke.
+                    if began.elapsed() > LONGEST_PAUSE {
+                        pause = FIRST_PAUSE;
+                    }
                     self.broken::<K>(failure).await;
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
