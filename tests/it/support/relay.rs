@@ -19,6 +19,7 @@ pub struct Relay {
 struct Shared {
     server: String,
     refuses: AtomicBool,
+    swallows: AtomicBool,
     opened: AtomicUsize,
     lines: Mutex<Vec<Arc<Line>>>,
 }
@@ -44,6 +45,7 @@ impl Relay {
         let shared = Arc::new(Shared {
             server: server.to_owned(),
             refuses: AtomicBool::new(false),
+            swallows: AtomicBool::new(false),
             opened: AtomicUsize::new(0),
             lines: Mutex::default(),
         });
@@ -82,8 +84,15 @@ impl Relay {
         self.cut();
     }
 
+    /// Nothing passes through the connections that there are, nor through new ones.
+    pub fn swallow(&self) {
+        self.shared.swallows.store(true, Ordering::SeqCst);
+        self.freeze();
+    }
+
     /// New connections pass again.
     pub fn up(&self) {
+        self.shared.swallows.store(false, Ordering::SeqCst);
         self.shared.refuses.store(false, Ordering::SeqCst);
     }
 }
@@ -96,8 +105,9 @@ impl Shared {
     fn open(&self, client: TcpStream) -> Option<()> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let server = TcpStream::connect(&self.server).ok()?;
-        let line = Arc::new(Line { client, server, frozen: AtomicBool::new(false) });
         let mut lines = self.lines();
+        let frozen = AtomicBool::new(self.swallows.load(Ordering::SeqCst));
+        let line = Arc::new(Line { client, server, frozen });
         if self.refuses.load(Ordering::SeqCst) {
             return None;
         }
