@@ -6,6 +6,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::sim::{Own, Product};
@@ -274,19 +275,74 @@ fn b5_an_api_server_that_stays_away_ends_the_wait_and_what_nobody_knows_is_named
 #[test]
 fn b5_a_restart_of_the_api_server_does_not_disturb_a_rollout() {
     let own = Own::new("restarted");
-    let product = Product::on(own.0, "restarted");
-    let kubeconfig = own.0.kubeconfig.clone();
-    let mut waiting = Waiting::new(product, "sim/slow:10", &[], &kubeconfig);
-    let killed = Instant::now();
-    own.kill_the_api_server();
-    sleep(Duration::from_secs(3));
+    for signal in [Signal::KILL, Signal::TERM] {
+        let product = Product::on(own.0, "restarted");
+        let mut waiting = Waiting::new(product, "sim/slow:10", &[], &own.0.kubeconfig);
+        let ended = Instant::now();
+        own.signal("apiserver", signal);
+        own.until_ended("apiserver");
+        sleep(Duration::from_secs(3));
+        assert!(waiting.waits());
+        own.start();
+        println!("{signal:?}: it is back after {:.1} s", ended.elapsed().as_secs_f64());
+        let (outcome, lasted, product) = waiting.ends(ended);
+        outcome.exits(0).says("settled").says("contact is lost").says("contact is back");
+        assert!(lasted < Duration::from_mins(2), "{lasted:?}");
+        assert_eq!(applied(&product), 1);
+    }
+}
+
+#[test]
+fn w1_old_pods_that_run_are_no_success_while_the_controller_stands_still() {
+    let own = Own::new("still");
+    let product = Product::on(own.0, "still");
+    product.workload("web", "sim/ok:0");
+    product.deploy().exits(0);
+    own.signal("controller-manager", Signal::STOP);
+    let mut waiting = Waiting::new(product, "sim/ok:1", &[], &own.0.kubeconfig);
+    sleep(Duration::from_secs(10));
     assert!(waiting.waits());
-    own.start();
-    println!("it is back after {:.1} s", killed.elapsed().as_secs_f64());
-    let (outcome, lasted, product) = waiting.ends(killed);
-    outcome.exits(0).says("settled").says("contact is lost").says("contact is back");
-    assert!(lasted < Duration::from_mins(1), "{lasted:?}");
-    assert_eq!(applied(&product), 1);
+    let went_on = Instant::now();
+    own.signal("controller-manager", Signal::CONT);
+    let (outcome, _, product) = waiting.ends(went_on);
+    outcome.exits(0).says("settled");
+    let image = ["deployment,pods", "-o", "jsonpath={.items[*].spec.containers[0].image}"];
+    product.until(&image, |image| image == "sim/ok:1");
+}
+
+/// Three workloads and a gate, through a line to which `disturb` happens again and again until the end.
+fn disturbed(pause: Duration, disturb: impl Fn(&Relay)) {
+    let (product, relay) = relayed("disturbed");
+    let names = ["api", "web", "worker"];
+    for name in names {
+        product.workload(name, "sim/slow:2");
+    }
+    product.job("migrate", "sim/done:1");
+    let mut program = product.start_with(&[], &relay.kubeconfig);
+    product.until(&["lease", "hdeploy", "-o", "name"], |lease| !lease.is_empty());
+    let (began, mut times) = (Instant::now(), 0);
+    while program.try_wait().expect("a program").is_none() {
+        disturb(&relay);
+        times += 1;
+        sleep(pause);
+    }
+    let outcome = Outcome::from(program.wait_with_output().expect("it ends"));
+    println!("disturbed {times} times, {:.1} s\n{}", began.elapsed().as_secs_f64(), outcome.stderr);
+    outcome.exits(0);
+    for name in names {
+        assert_eq!(product.json(&["deployment", name])["metadata"]["generation"], 1, "{name}");
+    }
+    assert_eq!(product.kubectl(&["get", "secrets", "-l", "hdeploy.dev/journal", "-o", "name"]), "");
+}
+
+#[test]
+fn b1_connections_that_break_all_the_time_do_not_stop_a_deploy() {
+    disturbed(Duration::from_millis(500), Relay::cut);
+}
+
+#[test]
+fn b3_connections_that_die_silently_all_the_time_do_not_stop_a_deploy() {
+    disturbed(Duration::from_secs(8), Relay::freeze);
 }
 
 /// What makes a program's wall clock wrong.

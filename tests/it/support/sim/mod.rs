@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -84,11 +85,24 @@ impl Own {
         Self(Box::leak(Box::new(Sim::up(&format!("{name}-{}", std::process::id())))))
     }
 
-    /// Kills the API server. The rest goes on as well as it can.
-    pub fn kill_the_api_server(&self) {
-        let file = fs::read_to_string(self.0.state.join("pid/apiserver")).expect("a number");
-        let number = file.split(' ').next().and_then(|number| number.parse().ok()).and_then(Pid::from_raw);
-        kill_process(number.expect("a number"), Signal::KILL).expect("it runs");
+    /// Sends a signal to one of its parts, as `sandbox status` calls them.
+    pub fn signal(&self, part: &str, signal: Signal) {
+        let number = Pid::from_raw(self.number(part).parse().expect("a number"));
+        kill_process(number.expect("a number"), signal).expect("it runs");
+    }
+
+    /// Waits until one of its parts has ended.
+    pub fn until_ended(&self, part: &str) {
+        let stat = PathBuf::from(format!("/proc/{}/stat", self.number(part)));
+        // Whoever should bury it may be late.
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn number(&self, part: &str) -> String {
+        let file = fs::read_to_string(self.0.state.join("pid").join(part)).expect("a number");
+        file.split(' ').next().expect("a number").to_owned()
     }
 
     /// Starts what does not run.
