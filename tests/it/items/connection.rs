@@ -276,7 +276,7 @@ fn b5_an_api_server_that_stays_away_ends_the_wait_and_what_nobody_knows_is_named
 fn b5_a_restart_of_the_api_server_does_not_disturb_a_rollout() {
     let own = Own::new("restarted");
     let product = Product::on(own.0, "restarted");
-    let mut waiting = Waiting::new(product, "sim/slow:10", &[], &own.0.kubeconfig);
+    let mut waiting = Waiting::new(product, "sim/slow:40", &[], &own.0.kubeconfig);
     let ended = Instant::now();
     own.signal("apiserver", Signal::KILL);
     own.until_ended("apiserver");
