@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::{scope, sleep};
+use std::thread::scope;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::sim::{Own, Product};
-use crate::support::{Fate, Outcome, Proxy, Relay};
+use crate::support::{Fate, Outcome, Proxy, Relay, lasts};
 
 /// No end of them.
 const ALL: usize = usize::MAX;
@@ -59,7 +59,6 @@ impl Waiting {
     fn ends(self, since: Instant) -> (Outcome, Duration, Product) {
         let outcome = Outcome::from(self.program.wait_with_output().expect("it ends"));
         let lasted = since.elapsed();
-        println!("it ended {:.1} s after what happened\n{}", lasted.as_secs_f64(), outcome.stderr);
         (outcome, lasted, self.product)
     }
 }
@@ -94,7 +93,6 @@ fn b3_a_whole_deploy_needs_one_connection_or_two() {
     product.job("migrate", "sim/done:1");
     let program = product.start_with(&[], &relay.kubeconfig);
     Outcome::from(program.wait_with_output().expect("it ends")).exits(0);
-    println!("{} connections", relay.opened());
     assert!((1..=4).contains(&relay.opened()), "{} connections", relay.opened());
 }
 
@@ -116,7 +114,7 @@ fn b3_a_crash_behind_a_dead_connection_is_judged_as_without_it() {
     let waiting = Waiting::new(product, "sim/crash:0", &[], &relay.kubeconfig);
     waiting.until_exits(2);
     // The third one comes twelve seconds later.
-    sleep(Duration::from_secs(10));
+    lasts(Duration::from_secs(10));
     relay.freeze();
     let (outcome, lasted, _product) = waiting.ends(Instant::now());
     outcome.exits(2).says("fatal: no such table").never_says("contact was lost");
@@ -143,7 +141,7 @@ fn b3_watches_that_stay_silent_do_not_hide_a_failure() {
     proxy.on(&["watch=true"], 0..ALL, Fate::Stall);
     // Those that are under way end by themselves.
     while watches() < before + KINDS {
-        sleep(Duration::from_millis(50));
+        lasts(Duration::from_millis(50));
     }
     let deleted = Instant::now();
     waiting.delete();
@@ -170,7 +168,7 @@ fn b4_what_is_gone_when_a_watch_has_expired_counts_as_deleted() {
         waiting.delete();
         let (outcome, lasted, _product) = waiting.ends(deleted);
         outcome.exits(2).says("deleted").never_says("410").never_says("contact is lost");
-        assert!(lasted < Duration::from_secs(5), "{lasted:?}");
+        assert!(lasted < Duration::from_secs(10), "{lasted:?}");
     }
 }
 
@@ -201,7 +199,7 @@ fn b1_b5_refusals_for_now_leave_a_rollout_undecided_and_are_said() {
         proxy.on(&["GET"], 0..ALL, fate);
         // The watch that is under way ends by itself; then it takes some seconds to ask so often.
         while lists() < before + 6 {
-            sleep(Duration::from_millis(50));
+            lasts(Duration::from_millis(50));
         }
         assert!(waiting.waits(), "{code}");
         proxy.pass();
@@ -218,7 +216,7 @@ fn b5_connections_that_break_again_and_again_do_not_disturb_a_rollout() {
     let waiting = Waiting::new(product, "sim/slow:5", &[], &relay.kubeconfig);
     for _ in 0..5 {
         relay.cut();
-        sleep(Duration::from_millis(700));
+        lasts(Duration::from_millis(700));
     }
     let (outcome, lasted, product) = waiting.ends(Instant::now());
     outcome.exits(0).says("settled");
@@ -231,7 +229,7 @@ fn b5_a_network_that_swallows_everything_for_a_while_does_not_disturb_a_rollout(
     let (product, relay) = relayed("swallowed");
     let mut waiting = Waiting::new(product, "sim/slow:3", &[], &relay.kubeconfig);
     relay.swallow();
-    sleep(Duration::from_secs(12));
+    lasts(Duration::from_secs(12));
     assert!(waiting.waits());
     relay.up();
     let (outcome, lasted, product) = waiting.ends(Instant::now());
@@ -246,9 +244,9 @@ fn b5_the_clock_of_a_timeout_stands_still_while_the_api_server_is_down() {
     // Without an outage that is too little for it.
     let (product, relay) = relayed("paused");
     let waiting = Waiting::new(product, "sim/slow:16", &limited, &relay.kubeconfig);
-    sleep(Duration::from_secs(1));
+    lasts(Duration::from_secs(1));
     relay.down();
-    sleep(Duration::from_secs(9));
+    lasts(Duration::from_secs(9));
     relay.up();
     let began = waiting.began;
     let (outcome, lasted, product) = waiting.ends(began);
@@ -280,10 +278,9 @@ fn b5_a_restart_of_the_api_server_does_not_disturb_a_rollout() {
     let ended = Instant::now();
     own.signal("apiserver", Signal::KILL);
     own.until_ended("apiserver");
-    sleep(Duration::from_secs(3));
+    lasts(Duration::from_secs(3));
     assert!(waiting.waits());
     own.start();
-    println!("it is back after {:.1} s", ended.elapsed().as_secs_f64());
     let (outcome, lasted, product) = waiting.ends(ended);
     outcome.exits(0).says("settled").says("contact is lost").says("contact is back");
     assert!(lasted < Duration::from_mins(2), "{lasted:?}");
@@ -298,7 +295,7 @@ fn w1_old_pods_that_run_are_no_success_while_the_controller_stands_still() {
     product.deploy().exits(0);
     own.signal("controller-manager", Signal::STOP);
     let mut waiting = Waiting::new(product, "sim/ok:1", &[], &own.0.kubeconfig);
-    sleep(Duration::from_secs(10));
+    lasts(Duration::from_secs(10));
     assert!(waiting.waits());
     let went_on = Instant::now();
     own.signal("controller-manager", Signal::CONT);
@@ -318,14 +315,11 @@ fn disturbed(pause: Duration, disturb: impl Fn(&Relay)) {
     product.job("migrate", "sim/done:1");
     let mut program = product.start_with(&[], &relay.kubeconfig);
     product.until(&["lease", "hdeploy", "-o", "name"], |lease| !lease.is_empty());
-    let (began, mut times) = (Instant::now(), 0);
     while program.try_wait().expect("a program").is_none() {
         disturb(&relay);
-        times += 1;
-        sleep(pause);
+        lasts(pause);
     }
     let outcome = Outcome::from(program.wait_with_output().expect("it ends"));
-    println!("disturbed {times} times, {:.1} s\n{}", began.elapsed().as_secs_f64(), outcome.stderr);
     outcome.exits(0);
     for name in names {
         assert_eq!(product.json(&["deployment", name])["metadata"]["generation"], 1, "{name}");
@@ -362,7 +356,6 @@ fn deploy_at(product: &Product, kubeconfig: &Path, shift: i64, arguments: &[&str
     let outcome = Outcome::of(&mut command);
     let minutes = [hour, hour + SignedDuration::from_secs(60)].map(|time| time.strftime("%H:%M:").to_string());
     assert!(minutes.iter().any(|minute| outcome.stderr.starts_with(minute)), "{minutes:?}: {}", outcome.stderr);
-    println!("{shift:+}: {:?} after {:.1} s", arguments, began.elapsed().as_secs_f64());
     (outcome, began.elapsed())
 }
 

@@ -21,6 +21,7 @@ use serde_json::Value;
 pub use product::{Product, job, workload};
 
 use super::audit::Audit;
+use super::lasts;
 
 const NAME: &str = "sim";
 
@@ -96,7 +97,7 @@ impl Own {
         let stat = PathBuf::from(format!("/proc/{}/stat", self.number(part)));
         // Whoever should bury it may be late.
         while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-            thread::sleep(Duration::from_millis(50));
+            lasts(Duration::from_millis(50));
         }
     }
 
