@@ -128,16 +128,25 @@ impl Follower {
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
-            match self.round::<K>().await {
+            let rest = || SHORTEST_ROUND.saturating_sub(began.elapsed());
+            let listed = self.list::<K>().await;
+            let is_there = listed.is_ok();
+            let ended = match listed {
+                Ok(watch) => self.events::<K>(watch).await,
+                Err(failure) => Err(failure),
+            };
+            match ended {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
-                    sleep(SHORTEST_ROUND.saturating_sub(began.elapsed())).await;
+                    sleep(rest()).await;
                 }
                 // The next list mends it: the resourceVersion was too old.
-                Err(failure) if failure.code() == Some(410) => {
-                    sleep(SHORTEST_ROUND.saturating_sub(began.elapsed())).await;
-                }
+                Err(failure) if failure.code() == Some(410) => sleep(rest()).await,
                 Err(failure) => {
+                    // A connection that breaks says nothing about the next one.
+                    if is_there && failure.code().is_none() {
+                        pause = FIRST_PAUSE.max(rest());
+                    }
                     self.broken::<K>(failure).await;
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -146,7 +155,8 @@ impl Follower {
         }
     }
 
-    async fn round<K: Followed>(&self) -> Result<(), Failure> {
+    /// Lists everything; what to watch from there on.
+    async fn list<K: Followed>(&self) -> Result<http::Request<Vec<u8>>, Failure> {
         let paths = Paths::new(K::url_path(&(), Some(&self.namespace)));
         let request = paths.list(&ListParams::default()).map_err(|e| Failure::Transport(e.to_string()))?;
         let answer = self.cluster.once(request).await?;
@@ -157,12 +167,16 @@ impl Follower {
             snapshot.listed = answer.date.or(snapshot.listed);
         });
         let params = WatchParams::default().timeout(ROUND);
-        let request = paths.watch(&params, &version).map_err(|e| Failure::Transport(e.to_string()))?;
-        timeout(ROUND_PATIENCE, self.events::<K>(request)).await.unwrap_or(Err(Failure::silent(ROUND_PATIENCE)))
+        paths.watch(&params, &version).map_err(|e| Failure::Transport(e.to_string()))
     }
 
-    async fn events<K: Followed>(&self, request: http::Request<Vec<u8>>) -> Result<(), Failure> {
-        let mut events = pin!(self.cluster.client().request_events::<K>(request).await?);
+    async fn events<K: Followed>(&self, watch: http::Request<Vec<u8>>) -> Result<(), Failure> {
+        let events = self.watched::<K>(watch);
+        timeout(ROUND_PATIENCE, events).await.unwrap_or(Err(Failure::silent(ROUND_PATIENCE)))
+    }
+
+    async fn watched<K: Followed>(&self, watch: http::Request<Vec<u8>>) -> Result<(), Failure> {
+        let mut events = pin!(self.cluster.client().request_events::<K>(watch).await?);
         while let Some(event) = events.try_next().await? {
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => self.tell(|s| s.put(object)),

@@ -2,6 +2,7 @@
 
 mod apply;
 mod client;
+mod connection;
 mod interrupted;
 mod secrecy;
 mod stack;

@@ -6,13 +6,13 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Outcome;
+use super::{Outcome, lasts};
 
 /// A request of the program.
 #[derive(Clone, Debug)]
@@ -150,9 +150,7 @@ impl Shared {
                 Fate::KillLater(after) => {
                     let shared = Arc::clone(self);
                     thread::spawn(move || {
-                        // Nobody sends: this is a wait.
-                        let (_sender, nobody) = mpsc::channel::<()>();
-                        let _ = nobody.recv_timeout(after);
+                        lasts(after);
                         shared.kill();
                     });
                 }

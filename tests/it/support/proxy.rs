@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -78,15 +80,20 @@ struct Rule {
 }
 
 impl Proxy {
-    /// Passes everything on.
+    /// Passes everything on to the sandbox.
     pub fn new() -> Self {
+        Self::before(Path::new(&std::env::var("KUBECONFIG").expect("the sandbox's kubeconfig")))
+    }
+
+    /// Passes everything on to the API server of `kubeconfig`.
+    pub fn before(kubeconfig: &Path) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let shared = Arc::new(Shared::default());
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
-        runtime.spawn(serve(listener, Arc::clone(&shared)));
+        runtime.spawn(serve(listener, kubeconfig.to_owned(), Arc::clone(&shared)));
         Self { address, shared, runtime: Some(runtime) }
     }
 
@@ -112,16 +119,26 @@ impl Proxy {
         seen.iter().filter(|(_, line)| parts.iter().all(|part| line.contains(part))).map(|(when, _)| *when).collect()
     }
 
+    /// Gives no request a fate any more.
+    pub fn pass(&self) {
+        lock(&self.shared.rules).clear();
+    }
+
     /// A kubeconfig that leads here, in a file of `project`, with the credentials of `user`.
     pub fn kubeconfig(&self, project: &Project, user: &Value) -> String {
+        project.write("proxy.kubeconfig", &self.config(user));
+        project.path("proxy.kubeconfig").display().to_string()
+    }
+
+    /// A kubeconfig that leads here, with the credentials of `user`.
+    pub fn config(&self, user: &Value) -> String {
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
             "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{}", self.address)}}],
             "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "proxy"}}],
             "users": [{"name": "proxy", "user": user}],
         });
-        project.write("proxy.kubeconfig", &kubeconfig.to_string());
-        project.path("proxy.kubeconfig").display().to_string()
+        kubeconfig.to_string()
     }
 }
 
@@ -155,8 +172,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut config = Config::infer().await.expect("the sandbox's kubeconfig");
+async fn serve(listener: TcpListener, kubeconfig: PathBuf, shared: Arc<Shared>) {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let mut config = config.expect("a configuration");
     (config.read_timeout, config.default_retry) = (None, false);
     let server = Client::try_from(config).expect("a client");
     while let Ok((connection, _)) = listener.accept().await {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -34,10 +34,14 @@ pub struct Product {
 impl Product {
     /// No manifests yet, and no namespace: one that a deploy makes is deleted in the end all the same.
     pub fn new(name: &str) -> Self {
+        Self::on(Sim::get(), name)
+    }
+
+    /// The same on another control plane.
+    pub fn on(sim: &'static Sim, name: &str) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("t-{name}-{}-{number}", std::process::id());
-        let product =
-            Self { folder: TempDir::new().expect("a folder"), name, sim: Sim::get(), outside: RefCell::default() };
+        let product = Self { folder: TempDir::new().expect("a folder"), name, sim, outside: RefCell::default() };
         product.file("deploy-k3s/config.yaml", CONFIG);
         fs::create_dir_all(product.path("deploy-k3s/manifests")).expect("a folder");
         product.manifest("namespace", "apiVersion: v1\nkind: Namespace\nmetadata: {name: NAMESPACE}\n");
@@ -101,7 +105,13 @@ impl Product {
 
     /// A deploy in the background, its words in pipes.
     pub fn start(&self) -> Child {
-        let mut command = self.command(&["all", "--tag", "v1"]);
+        self.start_with(&[], &self.sim.kubeconfig)
+    }
+
+    /// The same with further arguments, by another way.
+    pub fn start_with(&self, arguments: &[&str], kubeconfig: &Path) -> Child {
+        let mut command = self.command(&[&["all", "--tag", "v1"], arguments].concat());
+        command.env("KUBECONFIG", kubeconfig);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
     }
 
