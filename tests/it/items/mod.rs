@@ -5,6 +5,8 @@ mod client;
 mod interrupted;
 mod secrecy;
 mod stack;
+mod verdicts;
+mod waiting;
 mod waves;
 
 use serde_json::{Value, json};

@@ -5,6 +5,7 @@ mod kubelet;
 mod logs;
 mod pod;
 mod product;
+mod replay;
 mod script;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::thread;
 use serde_json::Value;
 
 pub use product::{Product, job, workload};
+pub use replay::Recording;
 
 use super::audit::Audit;
 

@@ -1,0 +1,1 @@
+//! Waiting, and what is told of it.
