@@ -38,15 +38,21 @@ impl Sim {
     }
 
     fn up() -> Self {
-        sandbox("up");
-        let environment = sandbox("env");
+        let (sim, state) = Self::without_kubelet(NAME);
+        let lock = File::create(state.join("kubelet.lock")).expect("a lock");
+        let here = sim.kubeconfig.clone();
+        thread::spawn(move || kubelet::run(&here, &lock));
+        sim
+    }
+
+    /// The control plane called `name`, and the folder of its state.
+    fn without_kubelet(name: &str) -> (Self, PathBuf) {
+        sandbox("up", name);
+        let environment = sandbox("env", name);
         let variables: BTreeMap<&str, &str> =
             environment.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('=')).collect();
-        let kubeconfig = PathBuf::from(variables["KUBECONFIG"]);
-        let lock = File::create(Path::new(variables["SANDBOX_STATE"]).join("kubelet.lock")).expect("a lock");
-        let (here, audit) = (kubeconfig.clone(), Audit::of(variables["SANDBOX_AUDIT_LOG"]));
-        thread::spawn(move || kubelet::run(&here, &lock));
-        Self { kubeconfig, audit }
+        let (kubeconfig, audit) = (PathBuf::from(variables["KUBECONFIG"]), Audit::of(variables["SANDBOX_AUDIT_LOG"]));
+        (Self { kubeconfig, audit }, PathBuf::from(variables["SANDBOX_STATE"]))
     }
 
     /// kubectl for this control plane.
@@ -73,11 +79,40 @@ impl Sim {
     }
 }
 
-fn sandbox(verb: &str) -> String {
+/// A control plane of one test, without any node. It goes down with this.
+pub struct Apart {
+    name: String,
+    pub sim: &'static Sim,
+}
+
+impl Apart {
+    pub fn up() -> Self {
+        let name = format!("apart-{}", std::process::id());
+        let (sim, _) = Sim::without_kubelet(&name);
+        Self { name, sim: Box::leak(Box::new(sim)) }
+    }
+
+    /// Stops its controllers, or lets them go on, by the name of a signal.
+    pub fn controllers(&self, signal: &str) {
+        let status = sandbox("status", &self.name);
+        let line = status.lines().find(|line| line.starts_with("controller-manager")).expect("controllers");
+        let id = line.split_whitespace().nth(1).expect("a process");
+        assert!(Command::new("kill").args([signal, id]).status().expect("kill").success());
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        self.controllers("-CONT");
+        sandbox("down", &self.name);
+    }
+}
+
+fn sandbox(verb: &str, name: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/sandbox/sandbox");
     let output =
-        Command::new(script).args([verb, "--control-plane", NAME]).stdin(Stdio::null()).output().expect("the sandbox");
+        Command::new(script).args([verb, "--control-plane", name]).stdin(Stdio::null()).output().expect("the sandbox");
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the control plane {NAME} does not come up: {words}");
+    assert!(output.status.success(), "{verb} of the control plane {name} fails: {words}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -34,10 +34,14 @@ pub struct Product {
 impl Product {
     /// No manifests yet, and no namespace: one that a deploy makes is deleted in the end all the same.
     pub fn new(name: &str) -> Self {
+        Self::on(Sim::get(), name)
+    }
+
+    /// The same on another control plane.
+    pub fn on(sim: &'static Sim, name: &str) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("t-{name}-{}-{number}", std::process::id());
-        let product =
-            Self { folder: TempDir::new().expect("a folder"), name, sim: Sim::get(), outside: Mutex::default() };
+        let product = Self { folder: TempDir::new().expect("a folder"), name, sim, outside: Mutex::default() };
         product.file("deploy-k3s/config.yaml", CONFIG);
         fs::create_dir_all(product.path("deploy-k3s/manifests")).expect("a folder");
         product.manifest("namespace", "apiVersion: v1\nkind: Namespace\nmetadata: {name: NAMESPACE}\n");

@@ -73,6 +73,7 @@ pub fn script(image: &str) -> Script {
         "oom" => lives(exits(&[0.0; 8], 137, "OOMKilled", true)),
         "flake" => lives(flakes(argument.parse().unwrap_or(1))),
         "notfound" => pulls(NOT_FOUND),
+        "queued" => lives(queued(number)),
         "refused" => pulls(REFUSED),
         // So many attempts to pull fail, and the next one does not.
         "throttled" => lives(pulled_at_last(TOO_MANY, argument.parse().unwrap_or(1))),
@@ -197,6 +198,14 @@ fn pulls(error: &str) -> Script {
 fn pulled_at_last(error: &str, failures: usize) -> Vec<Step> {
     let mut steps = attempts(error, failures);
     steps.push(says(PULLS[failures].0, "Normal", "Pulling", "Pulling image \"{image}\""));
+    steps.extend(ready_after(0.0));
+    steps
+}
+
+/// Pulled only after so many seconds: a node pulls one image after another.
+fn queued(seconds: f64) -> Vec<Step> {
+    let mut steps = vec![says(0.3, "Normal", "Pulling", "Pulling image \"{image}\"")];
+    steps.push(says(seconds, "Normal", "Pulled", "Successfully pulled image \"{image}\""));
     steps.extend(ready_after(0.0));
     steps
 }
