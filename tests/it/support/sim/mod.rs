@@ -82,6 +82,8 @@ impl Sim {
 /// A control plane of one test, without any node. It goes down with this.
 pub struct Apart {
     name: String,
+    /// The process of its controllers.
+    controllers: String,
     pub sim: &'static Sim,
 }
 
@@ -89,15 +91,15 @@ impl Apart {
     pub fn up() -> Self {
         let name = format!("apart-{}", std::process::id());
         let (sim, _) = Sim::without_kubelet(&name);
-        Self { name, sim: Box::leak(Box::new(sim)) }
+        let status = sandbox("status", &name);
+        let line = status.lines().find(|line| line.starts_with("controller-manager")).expect("controllers");
+        let controllers = line.split_whitespace().nth(1).expect("a process").to_owned();
+        Self { name, controllers, sim: Box::leak(Box::new(sim)) }
     }
 
     /// Stops its controllers, or lets them go on, by the name of a signal.
     pub fn controllers(&self, signal: &str) {
-        let status = sandbox("status", &self.name);
-        let line = status.lines().find(|line| line.starts_with("controller-manager")).expect("controllers");
-        let id = line.split_whitespace().nth(1).expect("a process");
-        assert!(Command::new("kill").args([signal, id]).status().expect("kill").success());
+        assert!(Command::new("kill").args([signal, &self.controllers]).status().expect("kill").success());
     }
 }
 
