@@ -141,7 +141,6 @@ fn fail_as_recorded(recordings: &[(&str, &str)]) {
         for (name, words, deploy) in deploys {
             let row = Recording::read(name).row();
             let outcome = deploy.join().expect("a deploy");
-            eprintln!("{name}: {row:?}\n{}", outcome.stderr);
             let cause = failed_between(outcome, &row.rule, words, row.from, row.to + LATE);
             assert!(cause["pod"].as_str().is_some_and(|pod| pod.starts_with("app-")), "{cause}");
             if row.rule != "volume_missing" {
@@ -463,14 +462,16 @@ fn v19_w5_pods_that_are_taken_away_faster_than_they_come_up_fail_at_the_fifth() 
         let deploy = scope.spawn(|| product.hdeploy(&JSON));
         let mut evicted = Vec::new();
         while evicted.len() < 5 {
+            assert!(!deploy.is_finished(), "only {evicted:?} were evicted");
             let pods = product.kubectl(&["get", "pods", "--field-selector=status.phase=Running", "-o", "name"]);
-            for pod in pods.lines().filter_map(|pod| pod.strip_prefix("pod/")) {
-                if !evicted.contains(&pod.to_owned()) && !deploy.is_finished() {
-                    evict(&product, pod);
-                    evicted.push(pod.to_owned());
-                }
+            let fresh = pods
+                .lines()
+                .filter_map(|pod| pod.strip_prefix("pod/"))
+                .find(|pod| !evicted.contains(&(*pod).to_owned()));
+            if let Some(pod) = fresh {
+                evict(&product, pod);
+                evicted.push(pod.to_owned());
             }
-            assert!(!deploy.is_finished(), "{:?} were evicted", evicted);
         }
         deploy.join().expect("a deploy")
     });

@@ -107,7 +107,7 @@ impl Playing {
                 Shows::Log(container, text) => self.logs.write(self.address(&container), &text),
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// The exit code with which it ended for good.
