@@ -234,7 +234,7 @@ pub fn evict(product: &Product, pod: &str) {
 /// The manifests' own deadline has to leave the pods their time; somebody shortens the live one.
 pub fn short_deadline(product: &Product) {
     product.until(&["deployments", "-o", "name"], |found| !found.is_empty());
-    product.kubectl(&["patch", "deployment", "api", "-p", r#"{"spec":{"progressDeadlineSeconds":5}}"#]);
+    product.kubectl(&["patch", "deployment", "api", "-p", r#"{"spec":{"progressDeadlineSeconds":15}}"#]);
 }
 
 #[test]
@@ -246,6 +246,6 @@ fn v20_a_deployment_that_its_controller_gives_up_fails_at_once_with_what_it_wait
         short_deadline(&product);
         deploy.join().expect("a deploy")
     });
-    let cause = failed(outcome, "deadline", "HTTP probe failed with statuscode: 404", 5.0, 40.0);
+    let cause = failed(outcome, "deadline", "HTTP probe failed with statuscode: 404", 14.0, 20.0);
     assert!(cause["meaning"].as_str().is_some_and(|text| text.contains("progressDeadlineSeconds")), "{cause}");
 }

@@ -124,6 +124,9 @@ impl Playing {
             };
             next += 1;
             sleep(step.after).await;
+            if script.held && next == script.steps.len() {
+                self.until_told().await;
+            }
             self.step(container, step).await;
             if step.said.as_ref().is_some_and(|said| said.reason == "Started") {
                 self.logs.write(self.address(&container.name), script.log);
@@ -133,6 +136,13 @@ impl Playing {
             {
                 return code;
             }
+        }
+    }
+
+    async fn until_told(&self) {
+        let is_told = |pod: Pod| pod.metadata.labels.is_some_and(|labels| labels.contains_key("go"));
+        while !self.pods.get(self.name()).await.is_ok_and(is_told) {
+            sleep(Duration::from_millis(200)).await;
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Script {
     pub again: Option<usize>,
     /// From the order to end until its end, at most the grace period.
     pub ends_after: Duration,
+    /// Its last step waits until the pod has the label `go`.
+    pub held: bool,
     /// What it writes, one line each.
     pub log: &'static str,
 }
@@ -68,6 +70,7 @@ pub fn script(image: &str) -> Script {
         "never" => Script { again: Some(4), ..lives(never_ready()) },
         "stubborn" => Script { ends_after: Duration::MAX, ..lives(ready_after(0.0)) },
         "done" => Script { log: "it is done\n", ..lives(runs(number, 0, "Completed")) },
+        "held" => Script { held: true, ..lives(runs(0.5, 0, "Completed")) },
         "fail" => Script { log: "fatal: it cannot be done\n", ..lives(exits(&[number], 1, "Error", true)) },
         "crash" => Script { log: "fatal: no such table\n", ..lives(exits(&[0.0; 8], 1, "Error", true)) },
         "oom" => lives(exits(&[0.0; 8], 137, "OOMKilled", true)),
@@ -89,7 +92,7 @@ fn parts(image: &str) -> (&str, &str) {
 }
 
 fn lives(steps: Vec<Step>) -> Script {
-    Script { steps, again: None, ends_after: Duration::from_millis(100), log: "" }
+    Script { steps, again: None, ends_after: Duration::from_millis(100), held: false, log: "" }
 }
 
 fn shows(after: f64, state: State) -> Step {
