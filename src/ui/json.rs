@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_is_what_the_schema_says_and_nothing_else() {
+    fn d6_every_line_is_what_the_schema_says_and_nothing_else() {
         let schema = strict();
         for line in every_line() {
             assert!(!line.contains('\n'), "{line}");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_told_when_it_changed_and_once_per_second() {
+    fn d6_progress_is_told_when_it_changed_and_once_per_second() {
         let mut json = json();
         let mut take =
             |why, now| json.progress(waiting("api", why), at(0) + now).map(|line| value(&line)["why"].clone());
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_waited_for_is_told_every_quarter_of_a_minute_however_much_else_is_said() {
+    fn d6_whatever_is_waited_for_is_told_every_quarter_of_a_minute_however_much_else_is_said() {
         let mut json = json();
         json.progress(waiting("api", "0 of 3"), at(0));
         json.progress(building("[1/2]"), at(0));

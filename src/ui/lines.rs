@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_said_once_per_quarter_minute_and_only_when_it_changed() {
+    fn d6_progress_is_said_once_per_quarter_minute_and_only_when_it_changed() {
         let mut lines = lines();
         lines.progress(&waiting("api", "0 of 3"), at(0));
         assert!(lines.tick(at(14)).is_empty());
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_broken_even_when_nothing_is_known() {
+    fn d6_silence_is_broken_even_when_nothing_is_known() {
         let settled = Event::Settled { workload: object("Deployment", "api"), elapsed: at(1), replicas: 1 };
         let mut lines = lines();
         lines.progress(&waiting("api", "0 of 1"), at(0));

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rollout_may_take_as_long_as_its_pods_one_batch_after_another() {
+    fn w5_w20_a_rollout_may_take_as_long_as_its_pods_one_batch_after_another() {
         let of = |kind: &str, spec: Value| {
             let mut spec = spec;
             spec["template"] = json!({ "spec": { "containers": [{

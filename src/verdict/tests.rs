@@ -75,13 +75,13 @@ fn changed(snapshot: &mut Snapshot, change: impl FnOnce(&mut k8s_openapi::api::a
 }
 
 #[test]
-fn everything_new_and_available_is_settled() {
+fn w2_everything_new_and_available_is_settled() {
     let (expectation, snapshot) = deployed();
     assert_eq!(look(&expectation, &snapshot), Verdict::Settled { replicas: 2 });
 }
 
 #[test]
-fn a_snapshot_from_before_the_apply_proves_nothing() {
+fn w1_a_snapshot_from_before_the_apply_proves_nothing() {
     let (mut expectation, snapshot) = deployed();
     expectation.generation = 5;
     expectation.template = None;
@@ -91,7 +91,7 @@ fn a_snapshot_from_before_the_apply_proves_nothing() {
 }
 
 #[test]
-fn what_somebody_else_changes_is_superseded() {
+fn w14_what_somebody_else_changes_is_superseded() {
     let (expectation, mut snapshot) = deployed();
     changed(&mut snapshot, |d| {
         d.spec.as_mut().expect("spec").template.metadata.get_or_insert_default().name = Some("x".to_owned());
@@ -103,7 +103,7 @@ fn what_somebody_else_changes_is_superseded() {
 }
 
 #[test]
-fn a_scaled_deployment_is_judged_by_its_live_replicas() {
+fn w14_a_scaled_deployment_is_judged_by_its_live_replicas() {
     let (expectation, mut snapshot) = deployed();
     changed(&mut snapshot, |d| {
         d.metadata.generation = Some(5);
@@ -115,7 +115,7 @@ fn a_scaled_deployment_is_judged_by_its_live_replicas() {
 }
 
 #[test]
-fn deleted_or_made_anew_has_failed() {
+fn w15_deleted_or_made_anew_has_failed() {
     let (expectation, mut snapshot) = deployed();
     changed(&mut snapshot, |d| d.metadata.uid = Some("another".to_owned()));
     assert!(matches!(look(&expectation, &snapshot), Verdict::Failed(cause) if cause.message.contains("deleted")));
@@ -144,7 +144,7 @@ fn a_job_without_a_limit_of_its_own_is_waited_for_from_its_first_pod_on() {
 }
 
 #[test]
-fn a_running_pod_of_a_replica_set_that_is_gone_is_an_old_pod() {
+fn w3_w16_a_running_pod_of_a_replica_set_that_is_gone_is_an_old_pod() {
     let (expectation, mut snapshot) = deployed();
     put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &pod("a-g-1", "gone"), false);
     assert_eq!(waits(&expectation, &snapshot), "2 of 2 available; 1 old pod is still running");
@@ -215,7 +215,7 @@ fn a_daemon_set_settles_when_it_is_everywhere() {
 }
 
 #[test]
-fn a_secret_in_a_kubelets_message_does_not_come_out_when_the_message_is_cut() {
+fn d5_a_secret_in_a_kubelets_message_does_not_come_out_when_the_message_is_cut() {
     let secret = "MADE-UP/SECRET+0123456789.";
     let redactor = Redactor::default();
     redactor.learn(secret);

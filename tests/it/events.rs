@@ -65,7 +65,7 @@ fn key(project: &Project) -> Value {
 }
 
 #[test]
-fn a_program_follows_a_deploy_line_by_line_from_its_start_to_its_end() {
+fn d6_a_program_follows_a_deploy_line_by_line_from_its_start_to_its_end() {
     let project = Project::bare("json", &busybox("sleep 3600").to_string());
     let outcome = project.deploy_with(&JSON, &[]).exits(0);
     assert_eq!(outcome.stderr, "");
@@ -97,7 +97,7 @@ fn a_program_follows_a_deploy_line_by_line_from_its_start_to_its_end() {
 }
 
 #[test]
-fn a_program_hears_of_trouble_then_of_the_failure_then_of_the_end() {
+fn d1_a_program_hears_of_trouble_then_of_the_failure_then_of_the_end() {
     let image = format!("127.0.0.1:9/none@sha256:{}", "0a".repeat(32));
     let project = Project::bare("jsonfail", &web(&image, "sleep 3600").to_string());
     let outcome = project.deploy_with(&[&JSON[..], &["--timeout", "20", "--force-timeout"]].concat(), &[]).exits(2);
@@ -126,7 +126,7 @@ fn a_program_hears_of_trouble_then_of_the_failure_then_of_the_end() {
 }
 
 #[test]
-fn a_program_is_shown_the_last_lines_of_a_container_without_the_secrets_in_them() {
+fn d2_d5_a_program_is_shown_the_last_lines_of_a_container_without_the_secrets_in_them() {
     let mut web = busybox("echo it says $TOKEN; exit 3");
     let from = json!({"secretKeyRef": {"name": "keys", "key": "token"}});
     web["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "TOKEN", "valueFrom": from}]);

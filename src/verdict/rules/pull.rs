@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_a_failed_pull_decide() {
+    fn w6_the_words_of_a_failed_pull_decide() {
         let texts = [
             (
                 "rpc error: code = NotFound desc = failed to pull and unpack image \"r/a:1\": r/a:1: not found",

@@ -6,6 +6,8 @@ mod connection;
 mod interrupted;
 mod secrecy;
 mod stack;
+mod verdicts;
+mod waiting;
 mod waves;
 
 use serde_json::{Value, json};

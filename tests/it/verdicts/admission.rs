@@ -6,7 +6,7 @@ use super::{SHORT, api, deployed, meanwhile, migrate, product, reads, until_runn
 use crate::support::kubectl;
 
 #[test]
-fn a_quota_that_is_used_up_is_named() {
+fn w11_d4_a_quota_that_is_used_up_is_named() {
     let project = product("quota", &[api(|_| {})]);
     project.kubectl(&["create", "quota", "no-pods", "--hard", "pods=0"]);
     project.until(&["quota", "no-pods", "-o", "jsonpath={.status.hard}"], |hard| hard.contains("pods"));
@@ -15,7 +15,7 @@ fn a_quota_that_is_used_up_is_named() {
 }
 
 #[test]
-fn pods_that_pod_security_refuses_since_a_moment_ago_fail_with_what_they_violate() {
+fn v12_pods_that_pod_security_refuses_since_a_moment_ago_fail_with_what_they_violate() {
     // What was so before is refused before anything is written.
     let project = product("podsec", &[migrate("until [ -e /go ]; do sleep 0.1; done"), api(|_| {})]);
     let outcome = meanwhile(&project, &[], || {
@@ -29,7 +29,7 @@ fn pods_that_pod_security_refuses_since_a_moment_ago_fail_with_what_they_violate
 }
 
 #[test]
-fn a_node_selector_that_no_node_has_fails() {
+fn v15_a_node_selector_that_no_node_has_fails() {
     let picky = api(|api| api["spec"]["template"]["spec"]["nodeSelector"] = json!({"example.test/disk": "fast"}));
     reads(&deployed("nodes", &[picky], &[]).exits(2), "no-node-matches");
 }

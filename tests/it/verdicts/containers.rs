@@ -5,21 +5,21 @@ use serde_json::json;
 use super::{SOAK, api, container, deployed, meanwhile, product, reads, running, until_running};
 
 #[test]
-fn a_program_that_crashes_at_once_fails_with_its_last_words() {
+fn v8_d2_a_program_that_crashes_at_once_fails_with_its_last_words() {
     let crashing = running("echo reading settings; echo 'fatal: no such table'; exit 7", |_| {});
     let outcome = deployed("crash", &[crashing], &SOAK).exits(2).says("fatal: no such table");
     reads(&outcome, "crash");
 }
 
 #[test]
-fn a_program_that_crashes_four_seconds_after_it_was_ready_never_passes() {
+fn v8_w17_a_program_that_crashes_four_seconds_after_it_was_ready_never_passes() {
     let project = product("late", &[running("sleep 4; echo 'fatal: lost the database'; exit 1", |_| {})]);
     let outcome = project.deploy_with(&SOAK, &[]).exits(2).never_says("settled");
     reads(&outcome, "crash-after-ready");
 }
 
 #[test]
-fn a_program_that_needs_more_memory_than_it_may_have_is_named_with_its_limit() {
+fn v8_d4_a_program_that_needs_more_memory_than_it_may_have_is_named_with_its_limit() {
     let greedy = api(|api| {
         container(api)["command"] = json!(["dd", "if=/dev/zero", "of=/dev/null", "bs=128M"]);
         container(api)["resources"] = json!({"limits": {"memory": "16Mi"}});
@@ -29,7 +29,7 @@ fn a_program_that_needs_more_memory_than_it_may_have_is_named_with_its_limit() {
 }
 
 #[test]
-fn a_config_map_that_vanishes_before_the_container_starts_is_named() {
+fn v5_a_config_map_that_vanishes_before_the_container_starts_is_named() {
     let image = crate::support::Sandbox::get().busybox;
     let project = product(
         "vanish",
@@ -51,7 +51,7 @@ fn a_config_map_that_vanishes_before_the_container_starts_is_named() {
 }
 
 #[test]
-fn a_program_that_writes_to_a_read_only_root_fails_with_its_own_words() {
+fn v8_d4_a_program_that_writes_to_a_read_only_root_fails_with_its_own_words() {
     let writing = running("echo one > /data.txt", |api| {
         container(api)["securityContext"] = json!({"readOnlyRootFilesystem": true});
     });
@@ -60,13 +60,13 @@ fn a_program_that_writes_to_a_read_only_root_fails_with_its_own_words() {
 }
 
 #[test]
-fn a_command_that_the_image_does_not_have_fails() {
+fn v7_a_command_that_the_image_does_not_have_fails() {
     let outcome = deployed("nocommand", &[api(|api| container(api)["command"] = json!(["no-such-program"]))], &SOAK);
     reads(&outcome.exits(2), "command-not-found");
 }
 
 #[test]
-fn an_init_container_that_fails_is_named_with_its_last_words() {
+fn v8_w9_an_init_container_that_fails_is_named_with_its_last_words() {
     let image = crate::support::Sandbox::get().busybox;
     let behind = api(|api| {
         api["spec"]["template"]["spec"]["initContainers"] = json!([{

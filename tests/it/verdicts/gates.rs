@@ -19,7 +19,7 @@ fn without_log(outcome: Outcome) -> Outcome {
 }
 
 #[test]
-fn a_migration_that_fails_says_why_and_leaves_the_workloads_alone() {
+fn o5_d2_a_migration_that_fails_says_why_and_leaves_the_workloads_alone() {
     let project =
         product("migration", &[migrate("echo 0001_init; echo 'fatal: relation exists'; exit 3"), api(|_| {})]);
     let outcome = project.deploy().exits(2).says("exit code 3").says("fatal: relation exists");
@@ -28,7 +28,7 @@ fn a_migration_that_fails_says_why_and_leaves_the_workloads_alone() {
 }
 
 #[test]
-fn a_migration_whose_image_does_not_exist_is_deleted_and_never_runs_later() {
+fn o10_a_migration_whose_image_does_not_exist_is_deleted_and_never_runs_later() {
     let mut job = migrate("true");
     let busybox = Sandbox::get().busybox;
     let (repository, _) = busybox.split_once('@').expect("a digest");

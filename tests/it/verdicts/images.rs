@@ -29,13 +29,13 @@ fn unknown() -> String {
 }
 
 #[test]
-fn an_image_that_does_not_exist_fails_at_once() {
+fn v2_an_image_that_does_not_exist_fails_at_once() {
     let outcome = deployed("noimage", &[pulling(&unknown())], &[]).exits(2);
     reads(&outcome, "image-missing");
 }
 
 #[test]
-fn a_pull_secret_that_the_registry_does_not_accept_is_named() {
+fn v3_a_pull_secret_that_the_registry_does_not_accept_is_named() {
     let project = Project::bare("denied", &super::text(&[pulling(&Sandbox::get().busybox)]));
     project.pull_secret("pull", &project.sandbox().registry, "admin", "made-up-and-wrong");
     let outcome = project.deploy_with(&[], &[]).exits(2).never_says("made-up");
@@ -43,7 +43,7 @@ fn a_pull_secret_that_the_registry_does_not_accept_is_named() {
 }
 
 #[test]
-fn an_image_for_another_platform_is_named_as_that() {
+fn v2_d4_an_image_for_another_platform_is_named_as_that() {
     let project = product("foreign", &[]);
     let (sandbox, image) = (project.sandbox(), project.image("foreign"));
     let config = sandbox.put_blob(&image, r#"{"os":"linux","architecture":"arm64"}"#);
@@ -63,7 +63,7 @@ fn an_image_for_another_platform_is_named_as_that() {
 }
 
 #[test]
-fn a_registry_that_is_down_for_a_moment_is_a_warning_and_no_failure() {
+fn w6_d7_a_registry_that_is_down_for_a_moment_is_a_warning_and_no_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     drop(listener);

@@ -7,7 +7,7 @@ use super::{SOAK, api, container, meanwhile, probe, product, reads, running, tex
 const BROKEN: &str = "echo 'fatal: no such table'; exit 7";
 
 #[test]
-fn a_broken_release_does_not_pass_when_it_is_deployed_again_and_a_mended_one_does() {
+fn w13_a_broken_release_does_not_pass_when_it_is_deployed_again_and_a_mended_one_does() {
     let project = product("again", &[running(BROKEN, |_| {})]);
     project.deploy_with(&SOAK, &[]).exits(2);
     let again = project
@@ -20,7 +20,7 @@ fn a_broken_release_does_not_pass_when_it_is_deployed_again_and_a_mended_one_doe
 }
 
 #[test]
-fn old_pods_that_crash_are_no_failure_of_what_mends_them() {
+fn w3_w13_old_pods_that_crash_are_no_failure_of_what_mends_them() {
     let project = product("mended", &[api(|_| {})]);
     project.kubectl_with(&["apply"], &text(&[running(BROKEN, |_| {})]));
     let restarts = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
@@ -29,7 +29,7 @@ fn old_pods_that_crash_are_no_failure_of_what_mends_them() {
 }
 
 #[test]
-fn what_crashed_for_want_of_an_earlier_wave_is_no_failure_of_its_own() {
+fn w13_what_crashed_for_want_of_an_earlier_wave_is_no_failure_of_its_own() {
     let waiting = running("wget -q -O /dev/null http://base:8080/ || exit 7; exec sleep 3600", |api| {
         api["metadata"]["annotations"] = json!({"hdeploy.dev/exits": "1"});
     });
@@ -68,7 +68,7 @@ fn what_crashed_for_want_of_an_earlier_wave_is_no_failure_of_its_own() {
 }
 
 #[test]
-fn a_pod_that_somebody_deletes_in_the_middle_of_a_rollout_is_no_failure() {
+fn w12_a_pod_that_somebody_deletes_in_the_middle_of_a_rollout_is_no_failure() {
     let slow = running("sleep 5; touch /tmp/up; sleep 3600", |api| {
         api["spec"]["replicas"] = json!(2);
         container(api)["readinessProbe"] = probe(&json!({"exec": {"command": ["test", "-e", "/tmp/up"]}}), 30);
@@ -89,7 +89,7 @@ fn never_ready() -> serde_json::Value {
 }
 
 #[test]
-fn a_template_that_somebody_changes_meanwhile_is_neither_called_settled_nor_failed() {
+fn w14_a_template_that_somebody_changes_meanwhile_is_neither_called_settled_nor_failed() {
     let project = product("meddled", &[never_ready()]);
     let outcome = meanwhile(&project, &[], || {
         until_running(&project, "app=api", "containerStatuses");
@@ -100,7 +100,7 @@ fn a_template_that_somebody_changes_meanwhile_is_neither_called_settled_nor_fail
 }
 
 #[test]
-fn a_deployment_that_somebody_deletes_meanwhile_fails_as_that() {
+fn w15_a_deployment_that_somebody_deletes_meanwhile_fails_as_that() {
     let project = product("deleted", &[never_ready()]);
     let outcome = meanwhile(&project, &[], || {
         until_running(&project, "app=api", "containerStatuses");

@@ -24,8 +24,12 @@ impl Logs {
         self.0.lock().expect("logs").entry(container).or_default().extend(lines);
     }
 
-    fn of(&self, container: &str) -> Option<String> {
-        self.0.lock().expect("logs").get(container).map(|lines| lines.concat())
+    fn of(&self, container: &str, with_times: bool) -> Option<String> {
+        let all = self.0.lock().expect("logs");
+        let shown = |line: &String| {
+            if with_times { line.clone() } else { line.split_once(' ').unwrap_or_default().1.to_owned() }
+        };
+        all.get(container).map(|lines| lines.iter().map(shown).collect())
     }
 
     /// Answers the API server from now on; returns the port. The certificate is any: an API server that was not told a
@@ -58,8 +62,9 @@ impl Logs {
         while connection.read_line(&mut header).ok()? > 2 {
             header.clear();
         }
-        let path = first.split(' ').nth(1)?.split('?').next()?;
-        let (status, body) = match self.of(path.strip_prefix("/containerLogs/")?) {
+        let (path, query) = first.split(' ').nth(1).map(|path| path.split_once('?').unwrap_or((path, "")))?;
+        let with_times = query.contains("timestamps=true");
+        let (status, body) = match self.of(path.strip_prefix("/containerLogs/")?, with_times) {
             Some(text) => ("200 OK", text),
             None => ("400 Bad Request", "the container is waiting to start".to_owned()),
         };

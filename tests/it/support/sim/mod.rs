@@ -5,6 +5,7 @@ mod kubelet;
 mod logs;
 mod pod;
 mod product;
+mod replay;
 mod script;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 pub use product::{Product, job, workload};
+pub use replay::Recording;
 
 use super::audit::Audit;
 use super::lasts;

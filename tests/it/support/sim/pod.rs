@@ -10,10 +10,11 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::kubelet::NODE;
 use super::logs::Logs;
+use super::replay::{Recording, Shows};
 use super::script::{Said, State, Step, script};
 
 /// The kubelet drops further warnings of a pod.
@@ -71,6 +72,9 @@ impl Playing {
             return;
         }
         sleep(Duration::from_millis(20)).await;
+        if let Some(recording) = Recording::of(&self.pod) {
+            return self.replay(&recording).await;
+        }
         self.write().await;
         let spec = self.pod.spec.as_ref().expect("a pod has a spec");
         let mut beside: Vec<BoxFuture<'_, i32>> = Vec::new();
@@ -93,9 +97,22 @@ impl Playing {
         self.write().await;
     }
 
+    async fn replay(&self, recording: &Recording) {
+        let begin = Instant::now();
+        for moment in recording.moments(&self.pod) {
+            sleep_until(begin + moment.at).await;
+            match moment.shows {
+                Shows::Status(status) => self.put(&status).await,
+                Shows::Said(part, said) => self.tell(part, &said.kind, &said.reason, said.message).await,
+                Shows::Log(container, text) => self.logs.write(self.address(&container), &text),
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
     /// The exit code with which it ended for good.
     async fn container(&self, container: &Container, policy: &str) -> i32 {
-        let script = script(container.image.as_deref().unwrap_or_default());
+        let script = script(image(container));
         let mut next = 0;
         loop {
             let Some(step) = script.steps.get(next) else {
@@ -107,9 +124,12 @@ impl Playing {
             };
             next += 1;
             sleep(step.after).await;
+            if script.held && next == script.steps.len() {
+                self.until_told().await;
+            }
             self.step(container, step).await;
             if step.said.as_ref().is_some_and(|said| said.reason == "Started") {
-                self.logs.write(self.address(container), script.log);
+                self.logs.write(self.address(&container.name), script.log);
             }
             if let Some(State::Exited { code, .. }) = step.state
                 && (policy == "Never" || policy == "OnFailure" && code == 0)
@@ -119,9 +139,16 @@ impl Playing {
         }
     }
 
+    async fn until_told(&self) {
+        let is_told = |pod: Pod| pod.metadata.labels.is_some_and(|labels| labels.contains_key("go"));
+        while !self.pods.get(self.name()).await.is_ok_and(is_told) {
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     async fn step(&self, container: &Container, step: &Step) {
         if let Some(said) = &step.said {
-            self.tell(container, said).await;
+            self.say(container, said).await;
         }
         if let Some(state) = &step.state {
             let mut state = state.clone();
@@ -133,9 +160,9 @@ impl Playing {
         }
     }
 
-    fn address(&self, container: &Container) -> String {
+    fn address(&self, container: &str) -> String {
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
-        format!("{namespace}/{}/{}", self.name(), container.name)
+        format!("{namespace}/{}/{container}", self.name())
     }
 
     fn name(&self) -> &str {
@@ -145,24 +172,28 @@ impl Playing {
     fn text(&self, container: &Container, template: &str) -> String {
         let metadata = &self.pod.metadata;
         template
-            .replace("{image}", container.image.as_deref().unwrap_or_default())
+            .replace("{image}", image(container))
             .replace("{container}", &container.name)
             .replace("{pod}", self.name())
             .replace("{namespace}", metadata.namespace.as_deref().unwrap_or_default())
             .replace("{uid}", metadata.uid.as_deref().unwrap_or_default())
     }
 
-    async fn tell(&self, container: &Container, said: &Said) {
-        let message = self.text(container, &said.message);
+    async fn say(&self, container: &Container, said: &Said) {
+        let part = format!("spec.containers{{{}}}", container.name);
+        self.tell(Some(part), &said.kind, &said.reason, self.text(container, &said.message)).await;
+    }
+
+    async fn tell(&self, part: Option<String>, kind: &str, reason: &str, message: String) {
         let mut shown = self.shown.lock().await;
-        if said.kind == "Warning" {
+        if kind == "Warning" {
             shown.warnings += 1;
             if shown.warnings > WARNINGS {
                 return;
             }
         }
         let number = shown.told.len();
-        let known = shown.told.entry((said.reason.to_owned(), message.clone())).or_default();
+        let known = shown.told.entry((reason.to_owned(), message.clone())).or_default();
         known.1 += 1;
         let now = seconds(Timestamp::now());
         // Nobody minds an event that is lost because its namespace goes.
@@ -176,8 +207,8 @@ impl Playing {
         let event = json!({
             "metadata": {"name": known.0, "namespace": metadata.namespace},
             "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": self.name(), "namespace": metadata.namespace,
-                "uid": metadata.uid, "fieldPath": format!("spec.containers{{{}}}", container.name)},
-            "type": said.kind, "reason": said.reason, "message": message, "count": 1,
+                "uid": metadata.uid, "fieldPath": part},
+            "type": kind, "reason": reason, "message": message, "count": 1,
             "firstTimestamp": now, "lastTimestamp": now, "source": {"component": "kubelet", "host": NODE},
         });
         let event: Event = serde_json::from_value(event).expect("an event");
@@ -200,9 +231,10 @@ impl Playing {
         };
         let mut longest = Duration::ZERO;
         for container in &running {
-            let message = "Stopping container {container}".to_owned();
-            self.tell(container, &Said { kind: "Normal", reason: "Killing", message }).await;
-            longest = longest.max(script(container.image.as_deref().unwrap_or_default()).ends_after);
+            let part = format!("spec.containers{{{}}}", container.name);
+            let message = format!("Stopping container {}", container.name);
+            self.tell(Some(part), "Normal", "Killing", message).await;
+            longest = longest.max(script(image(container)).ends_after);
         }
         sleep(longest.min(grace)).await;
         let code = if longest > grace { 137 } else { 143 };
@@ -225,6 +257,10 @@ impl Playing {
     async fn write(&self) {
         let mut shown = self.shown.lock().await;
         let status = self.status(&mut shown);
+        self.put(&status).await;
+    }
+
+    async fn put(&self, status: &Value) {
         let patch = Patch::Strategic(json!({"status": status}));
         // A pod may be gone, or its API server: the next write says it all again.
         for _ in 0..5 {
@@ -268,6 +304,11 @@ impl Playing {
             "initContainerStatuses": inits, "containerStatuses": containers,
         })
     }
+}
+
+/// The image of a container, as its manifest names it.
+pub fn image(container: &Container) -> &str {
+    container.image.as_deref().unwrap_or_default()
 }
 
 fn phase(containers: &[Value], ended: bool) -> &'static str {

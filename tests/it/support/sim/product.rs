@@ -1,9 +1,9 @@
 //! A product for one test on the simulated node.
 
-use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub struct Product {
     /// The namespace.
     pub name: String,
     pub sim: &'static Sim,
-    outside: RefCell<Vec<[String; 2]>>,
+    outside: Mutex<Vec<[String; 2]>>,
 }
 
 impl Product {
@@ -41,7 +41,7 @@ impl Product {
     pub fn on(sim: &'static Sim, name: &str) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("t-{name}-{}-{number}", std::process::id());
-        let product = Self { folder: TempDir::new().expect("a folder"), name, sim, outside: RefCell::default() };
+        let product = Self { folder: TempDir::new().expect("a folder"), name, sim, outside: Mutex::default() };
         product.file("deploy-k3s/config.yaml", CONFIG);
         fs::create_dir_all(product.path("deploy-k3s/manifests")).expect("a folder");
         product.manifest("namespace", "apiVersion: v1\nkind: Namespace\nmetadata: {name: NAMESPACE}\n");
@@ -50,7 +50,7 @@ impl Product {
 
     /// An object outside of the namespace is deleted in the end.
     pub fn delete_in_the_end(&self, kind: &str, name: &str) {
-        self.outside.borrow_mut().push([kind.to_owned(), name.to_owned()]);
+        self.outside.lock().expect("a list").push([kind.to_owned(), name.to_owned()]);
     }
 
     /// A path inside the folder.
@@ -144,7 +144,7 @@ impl Product {
 impl Drop for Product {
     fn drop(&mut self) {
         let namespace = ["namespace".to_owned(), self.name.clone()];
-        for [kind, name] in self.outside.take().into_iter().chain([namespace]) {
+        for [kind, name] in std::mem::take(&mut *self.outside.lock().expect("a list")).into_iter().chain([namespace]) {
             let arguments = ["delete", &kind, &name, "--wait=false", "--ignore-not-found"];
             let _ = self.sim.command().args(arguments).stdout(Stdio::null()).status();
         }

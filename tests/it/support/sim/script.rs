@@ -1,6 +1,6 @@
 //! What containers do, by their image: the table that the simulated kubelet plays.
 //!
-//! `sim/NAME:ARGUMENT` names a row. Times, order and wording are those of a real kubelet (v1.34.4 with containerd).
+//! `sim/NAME:ARGUMENT` names a row, `sim/replay:NAME` a recording instead. Times, order and wording are those of a real kubelet (v1.34.4 with containerd).
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     /// `Normal` or `Warning`.
-    pub kind: &'static str,
-    pub reason: &'static str,
+    pub kind: String,
+    pub reason: String,
     /// With `{image}`, `{container}`, `{pod}`, `{namespace}` and `{uid}`.
     pub message: String,
 }
@@ -48,10 +48,15 @@ pub struct Script {
     pub again: Option<usize>,
     /// From the order to end until its end, at most the grace period.
     pub ends_after: Duration,
+    /// Its last step waits until the pod has the label `go`.
+    pub held: bool,
     /// What it writes, one line each.
     pub log: &'static str,
 }
 
+const REFUSED: &str = "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": failed to do request: Head \"http://127.0.0.1:5999/v2/admin/api/manifests/v1\": dial tcp 127.0.0.1:5999: connect: connection refused";
+const TOO_MANY: &str = "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": pulling from host 127.0.0.1:5998 failed with status code [manifests v1]: 429 Too Many Requests";
+const TOO_OFTEN: &str = "pull QPS exceeded";
 const NOT_FOUND: &str = "rpc error: code = NotFound desc = failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found";
 /// Gaps between attempts to pull, in seconds, and from an attempt to the status that shows it.
 const PULLS: [(f64, f64); 4] = [(0.36, 0.94), (12.0, 15.0), (15.0, 15.0), (38.0, 15.0)];
@@ -65,11 +70,17 @@ pub fn script(image: &str) -> Script {
         "never" => Script { again: Some(4), ..lives(never_ready()) },
         "stubborn" => Script { ends_after: Duration::MAX, ..lives(ready_after(0.0)) },
         "done" => Script { log: "it is done\n", ..lives(runs(number, 0, "Completed")) },
+        "held" => Script { held: true, ..lives(runs(0.5, 0, "Completed")) },
         "fail" => Script { log: "fatal: it cannot be done\n", ..lives(exits(&[number], 1, "Error", true)) },
         "crash" => Script { log: "fatal: no such table\n", ..lives(exits(&[0.0; 8], 1, "Error", true)) },
         "oom" => lives(exits(&[0.0; 8], 137, "OOMKilled", true)),
         "flake" => lives(flakes(argument.parse().unwrap_or(1))),
         "notfound" => pulls(NOT_FOUND),
+        "queued" => lives(queued(number)),
+        "refused" => pulls(REFUSED),
+        // So many attempts to pull fail, and the next one does not.
+        "throttled" => lives(pulled_at_last(TOO_MANY, argument.parse().unwrap_or(1))),
+        "toooften" => lives(pulled_at_last(TOO_OFTEN, argument.parse().unwrap_or(1))),
         other => panic!("no script for the image {image}: {other}"),
     }
 }
@@ -81,15 +92,15 @@ fn parts(image: &str) -> (&str, &str) {
 }
 
 fn lives(steps: Vec<Step>) -> Script {
-    Script { steps, again: None, ends_after: Duration::from_millis(100), log: "" }
+    Script { steps, again: None, ends_after: Duration::from_millis(100), held: false, log: "" }
 }
 
 fn shows(after: f64, state: State) -> Step {
     Step { after: Duration::from_secs_f64(after), state: Some(state), said: None }
 }
 
-fn says(after: f64, kind: &'static str, reason: &'static str, message: &str) -> Step {
-    let said = Some(Said { kind, reason, message: message.to_owned() });
+fn says(after: f64, kind: &str, reason: &str, message: &str) -> Step {
+    let said = Some(Said { kind: kind.to_owned(), reason: reason.to_owned(), message: message.to_owned() });
     Step { after: Duration::from_secs_f64(after), state: None, said }
 }
 
@@ -182,8 +193,29 @@ fn flakes(times: usize) -> Vec<Step> {
 
 /// An image that cannot be pulled: the status alternates between the error and the pause, one attempt behind.
 fn pulls(error: &str) -> Script {
+    let steps = attempts(error, PULLS.len());
+    let again = steps.len() - 7;
+    Script { again: Some(again), ..lives(steps) }
+}
+
+fn pulled_at_last(error: &str, failures: usize) -> Vec<Step> {
+    let mut steps = attempts(error, failures);
+    steps.push(says(PULLS[failures].0, "Normal", "Pulling", "Pulling image \"{image}\""));
+    steps.extend(ready_after(0.0));
+    steps
+}
+
+/// Pulled only after so many seconds: a node pulls one image after another.
+fn queued(seconds: f64) -> Vec<Step> {
+    let mut steps = vec![says(0.3, "Normal", "Pulling", "Pulling image \"{image}\"")];
+    steps.push(says(seconds, "Normal", "Pulled", "Successfully pulled image \"{image}\""));
+    steps.extend(ready_after(0.0));
+    steps
+}
+
+fn attempts(error: &str, times: usize) -> Vec<Step> {
     let mut steps = Vec::new();
-    for (gap, lag) in PULLS {
+    for (gap, lag) in PULLS.into_iter().take(times) {
         steps.push(says(gap, "Normal", "Pulling", "Pulling image \"{image}\""));
         if gap > 1.0 {
             let message = format!("Back-off pulling image \"{{image}}\": ErrImagePull: {error}");
@@ -195,6 +227,5 @@ fn pulls(error: &str) -> Script {
         steps.push(says(0.0, "Normal", "BackOff", "Back-off pulling image \"{image}\""));
         steps.push(says(0.01, "Warning", "Failed", "Error: ImagePullBackOff"));
     }
-    let again = steps.len() - 7;
-    Script { again: Some(again), ..lives(steps) }
+    steps
 }
