@@ -37,7 +37,7 @@ const MEANINGS: [(&[&str], &str, &str); 9] = [
         "run the kubeconfig's login command, then: kubectl get --raw /version",
     ),
     (
-        &["no answer within", "deadline has elapsed", "timed out"],
+        &["no answer within", "deadline has elapsed", "timed out", "keep-alive"],
         "the server does not answer in time",
         "is the machine up, and does a firewall or VPN stand between? Try: kubectl get --raw /version",
     ),

@@ -114,7 +114,7 @@ impl<'a> Contact<'a> {
         if since.elapsed() >= limit {
             let message = format!("contact was lost for {} s: {}", limit.as_secs(), trouble());
             return Err(Error::new(Kind::Unknown, message)
-                .hint("when the API server answers again: hdeploy all --skip-build judges what runs"));
+                .hint("when the API server answers again, run the same command again"));
         }
         if since.elapsed() >= BLINK && !self.told {
             self.told = true;

@@ -284,7 +284,7 @@ mod tests {
         Info apply | Deployment shop/api changed
         Info migrate | gate started
         Log migrate | 0001_init.sql
-        Done migrate | gate passed in 1 m 04 s
+        Done migrate | complete after 1 m 04 s
         Done api | settled with 3 replicas in 1 m 04 s
         Warning api | api-5d7f-x2k1p, container api: nothing listens where the registry should be: ErrImagePull: dial tcp 127.0.0.1:3300: connect: connection refused [given up in 3 m 00 s if it stays so]
         Failed api | nothing listens where the registry should be (after 1 m 04 s)
