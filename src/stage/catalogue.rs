@@ -8,7 +8,7 @@ use crate::config::{Build, Config, Service};
 use crate::docker;
 use crate::error::{Error, Result};
 use crate::git::{self, Revision};
-use crate::model::{Invalid, PinnedImage, Repository, ServiceName, Tag};
+use crate::model::{Digest, Invalid, PinnedImage, Repository, ServiceName, Tag};
 use crate::plan::intent::{self, Found, Intent, Taken};
 use crate::plan::naming::{self, Naming, RECIPE_LABEL, RELEASE_LABEL, Source};
 use crate::plan::request::Request;
@@ -118,7 +118,9 @@ impl<'a> Catalogue<'a> {
         }
         let mut missing = Vec::new();
         for name in needed {
-            match self.current(self.service(name), &release).await? {
+            let service = self.service(name);
+            let named = self.named(service, &release).await?;
+            match self.current(service, named, &[]).await? {
                 Some((_, image)) => drop(images.insert(name.clone(), image)),
                 None => missing.push(self.nothing(name, &release).await?),
             }
@@ -202,8 +204,8 @@ impl<'a> Catalogue<'a> {
         Ok(try_join_all(services.iter().map(one)).await?.into_iter().collect())
     }
 
-    /// The image of the current revision, under whichever tag this revision would get.
-    pub async fn current(self, service: &Service, release: &Release) -> Result<Option<(Tag, PinnedImage)>> {
+    /// What the registry has of the current revision, under the tags that this revision would get: the best first.
+    pub async fn named(self, service: &Service, release: &Release) -> Result<Vec<(Tag, Digest)>> {
         let tags = match &service.build {
             // Without its sources nobody knows which image would be theirs.
             Some(build) if !build.context.is_dir() => Vec::new(),
@@ -214,9 +216,23 @@ impl<'a> Catalogue<'a> {
             None if release.is_unnamed => Vec::new(),
             None => vec![release.tag.clone()],
         };
-        let found = try_join_all(tags.iter().map(|tag| self.find(&service.repository, tag))).await?;
-        let mut there = tags.into_iter().zip(found).filter_map(|(tag, found)| Some((tag, found?.image)));
-        Ok(there.next())
+        let found = try_join_all(tags.iter().map(|tag| self.registry.head(&service.repository, tag))).await?;
+        Ok(tags.into_iter().zip(found).filter_map(|(tag, digest)| Some((tag, digest?))).collect())
+    }
+
+    /// The image of the best of the `named`. One that is `live` was read when it was applied.
+    pub async fn current(
+        self,
+        service: &Service,
+        named: Vec<(Tag, Digest)>,
+        live: &[PinnedImage],
+    ) -> Result<Option<(Tag, PinnedImage)>> {
+        let Some((tag, digest)) = named.into_iter().next() else { return Ok(None) };
+        if let Some(image) = live.iter().find(|image| image.digest == digest) {
+            return Ok(Some((tag, image.clone())));
+        }
+        let found = self.find(&service.repository, &tag).await?;
+        Ok(found.map(|found| (tag, found.image)))
     }
 }
 

@@ -89,10 +89,10 @@ async fn available(
     let references = draft.references();
     let one = async |name: &ServiceName| {
         let service = catalogue.service(name);
-        let (live, current) =
-            tokio::try_join!(live_images(context, service, &references[name]), catalogue.current(service, release))?;
+        let (live, named) =
+            tokio::try_join!(live_images(context, service, &references[name]), catalogue.named(service, release))?;
         let have = Available {
-            current,
+            current: catalogue.current(service, named, &live).await?,
             live_image: match live.len() {
                 1 => live.first().cloned(),
                 _ => None,
