@@ -328,7 +328,8 @@ pub struct Seconds(#[schemars(range(min = 0))] f64);
 
 impl From<Duration> for Seconds {
     fn from(duration: Duration) -> Self {
-        Self(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).as_secs_f64())
+        // A quotient of whole numbers is written as short as it is.
+        Self(f64::from(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)) / 1000.0)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Finding the cluster: kubeconfig files, a context, or the service account of the pod that this program runs in.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config as ClientConfig};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
 use super::connection::client;
 use super::discovery::Kinds;
@@ -27,6 +29,9 @@ struct Inner {
     server: String,
     has_certificate: bool,
     client: RwLock<Client>,
+    /// Whoever reads the credentials again does so for all.
+    renewing: Mutex<()>,
+    renewals: AtomicU32,
     kinds: RwLock<Option<Arc<Kinds>>>,
 }
 
@@ -39,6 +44,13 @@ pub struct Version {
     /// For example `linux/amd64`.
     #[serde(default)]
     pub platform: String,
+}
+
+impl Inner {
+    fn new(context: Option<String>, server: String, has_certificate: bool, client: Client) -> Self {
+        let (client, kinds) = (RwLock::new(client), RwLock::new(None));
+        Self { context, server, has_certificate, client, renewing: Mutex::default(), renewals: AtomicU32::new(0), kinds }
+    }
 }
 
 impl Cluster {
@@ -55,16 +67,13 @@ impl Cluster {
         let client = client(config).map_err(|e| {
             Error::refused(format!("cannot prepare the connection to {server}")).because(told(e.as_ref())).hint(VIEW)
         })?;
-        let (client, kinds) = (RwLock::new(client), RwLock::new(None));
-        let inner = Inner { context: name, server, has_certificate, client, kinds };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(Inner::new(name, server, has_certificate, client)) })
     }
 
     /// What `client` leads to.
     #[cfg(test)]
     pub(super) fn of(client: Client) -> Self {
-        let (client, kinds) = (RwLock::new(client), RwLock::new(None));
-        Self { inner: Arc::new(Inner { context: None, server: "there".into(), has_certificate: false, client, kinds }) }
+        Self { inner: Arc::new(Inner::new(None, "there".into(), false, client)) }
     }
 
     /// The kubeconfig context in use; `None` inside a pod.
@@ -99,13 +108,24 @@ impl Cluster {
         self.inner.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the credentials again: tokens and certificates of a kubeconfig expire while a deploy runs.
-    pub(super) async fn reload(&self) -> Result<()> {
+    /// How often the credentials were read again.
+    pub(super) fn renewals(&self) -> u32 {
+        self.inner.renewals.load(Ordering::SeqCst)
+    }
+
+    /// Reads the credentials again: tokens and certificates of a kubeconfig expire while a deploy runs. Those that were
+    /// refused were read after `renewals`; when somebody has read them again since, there is nothing to do.
+    pub(super) async fn renew(&self, renewals: u32) -> Result<()> {
+        let _one_by_one = self.inner.renewing.lock().await;
+        if self.renewals() != renewals {
+            return Ok(());
+        }
         let (_, config) = configuration(self.context(), None).await?;
         let fresh = client(config).map_err(|e| {
             Error::refused(format!("cannot renew the credentials for {}", self.server())).because(told(e.as_ref()))
         })?;
         *self.inner.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.inner.renewals.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 

@@ -16,9 +16,11 @@ use tower::{BoxError, ServiceBuilder};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// All requests share one connection, so one that died silently has to be noticed before they run out of patience.
-const PING_EVERY: Duration = Duration::from_secs(3);
-const PING_TIMEOUT: Duration = Duration::from_secs(3);
+/// All requests share one connection, so one that died silently has to be noticed before they run out of patience, and
+/// before the lock does.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// The answer waits behind whatever comes on a slow line.
+const PING_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A client of the API server that `config` names. There are no retries in it, as those of the library repeat 429, 503
 /// and 504 for minutes and nothing else, and no read timeout, which would end watches; every call has its own instead.

@@ -192,8 +192,9 @@ impl Cluster {
 
     /// Sends `request` once; with fresh credentials a second time when the first ones are refused.
     pub(super) async fn once(&self, request: Request) -> Result<Answer, Failure> {
+        let renewals = self.renewals();
         match self.attempt(request.clone()).await {
-            Err(failure) if failure.code() == Some(401) && Box::pin(self.reload()).await.is_ok() => {
+            Err(failure) if failure.code() == Some(401) && Box::pin(self.renew(renewals)).await.is_ok() => {
                 self.attempt(request).await
             }
             result => result,

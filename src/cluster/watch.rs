@@ -127,7 +127,7 @@ impl Follower {
     async fn follow<K: Followed>(self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let began = Instant::now();
+            let (began, renewals) = (Instant::now(), self.cluster.renewals());
             let rest = || SHORTEST_ROUND.saturating_sub(began.elapsed());
             let listed = self.list::<K>().await;
             let is_there = listed.is_ok();
@@ -147,7 +147,7 @@ impl Follower {
                     if is_there && failure.code().is_none() {
                         pause = FIRST_PAUSE.max(rest());
                     }
-                    self.broken::<K>(failure).await;
+                    self.broken::<K>(failure, renewals).await;
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -195,10 +195,10 @@ impl Follower {
         });
     }
 
-    async fn broken<K: Followed>(&self, failure: Failure) {
+    async fn broken<K: Followed>(&self, failure: Failure, renewals: u32) {
         if failure.code() == Some(401) {
             // What cannot be renewed now is tried again with the next round.
-            let _ = self.cluster.reload().await;
+            let _ = self.cluster.renew(renewals).await;
         }
         let why = match failure {
             Failure::Transport(chain) => explain(&chain).0.to_owned(),

@@ -14,6 +14,8 @@ pub struct Need {
     pub key: ObjectKey,
     /// A key in its data, when a single one is needed.
     pub data_key: Option<String>,
+    /// Keys that it has in the manifests, when it stands there without that one.
+    pub has: Option<Vec<String>>,
     /// Whether it is a Secret with which images are pulled.
     pub is_for_pulls: bool,
     /// Who needs it.
@@ -36,6 +38,7 @@ pub fn needs(objects: &[Object]) -> Vec<Need> {
         }
     }
     let need = |((key, data_key), by): ((ObjectKey, _), BTreeSet<_>)| Need {
+        has: keys(objects, &key),
         is_for_pulls: key.kind == "Secret" && objects.iter().any(|object| pulls_with(object, &key)),
         key,
         data_key,
@@ -55,6 +58,12 @@ pub fn reads(object: &Object, key: &ObjectKey) -> bool {
     let specs = images::pod_specs(&object.value);
     object.key().namespace == key.namespace
         && specs.into_iter().flat_map(of_pod).any(|(kind, name, _)| kind == key.kind && name == key.name)
+}
+
+fn keys(objects: &[Object], key: &ObjectKey) -> Option<Vec<String>> {
+    let object = objects.iter().find(|object| object.key() == *key)?;
+    let data = ["data", "binaryData"].into_iter().filter_map(|field| object.value[field].as_object());
+    Some(data.flat_map(|data| data.keys().cloned()).collect())
 }
 
 fn provided(objects: &[Object], key: &ObjectKey, data_key: Option<&str>) -> bool {

@@ -86,6 +86,9 @@ fn claim_of_one_node(object: &Object, others: &[Object]) -> Option<String> {
 /// What runs once and is waited for has to end, and to stay until it was seen.
 fn job(spec: &Value) -> Vec<String> {
     let mut findings = Vec::new();
+    if spec["suspend"] == true {
+        findings.push("spec.suspend: a Job that is suspended never ends, and is waited for".to_owned());
+    }
     if spec["activeDeadlineSeconds"].is_null() {
         findings.push("spec.activeDeadlineSeconds: without it, a Job whose pods cannot start never fails".to_owned());
     }
@@ -171,8 +174,8 @@ mod tests {
         let template = |policy: &str| json!({"spec": {"restartPolicy": policy, "containers": []}});
         assert!(of(json!({"activeDeadlineSeconds": 60, "template": template("Never")})).is_empty());
         assert_eq!(
-            of(json!({"ttlSecondsAfterFinished": 599, "template": template("OnFailure")})),
-            ["spec.activeDeadlineSeconds", "spec.template.spec.restartPolicy", "spec.ttlSecondsAfterFinished"]
+            of(json!({"suspend": true, "ttlSecondsAfterFinished": 599, "template": template("OnFailure")})),
+            ["spec.suspend", "spec.activeDeadlineSeconds", "spec.template.spec.restartPolicy", "spec.ttlSecondsAfterFinished"]
         );
     }
 

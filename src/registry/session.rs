@@ -26,7 +26,7 @@ pub struct Session {
     challenges: Mutex<BTreeMap<String, Challenge>>,
     /// Repositories that are read in every run: one token does for all of them.
     together: Vec<Repository>,
-    /// Unless the registry gives none for so many.
+    /// Unless such a token was refused once, or did not open one of them.
     one_by_one: AtomicBool,
 }
 
@@ -60,8 +60,9 @@ impl Ask<'_> {
 }
 
 impl Session {
-    /// For a run that reads the repositories `together`.
-    pub fn new(config: &config::Registry, together: Vec<Repository>, redactor: &Redactor) -> Result<Self> {
+    /// For a run that reads the repositories `together`; those of another registry are asked for one by one.
+    pub fn new(config: &config::Registry, mut together: Vec<Repository>, redactor: &Redactor) -> Result<Self> {
+        together.retain(|repository| repository.registry == config.server);
         Ok(Self {
             transport: Transport::new(config.ca.as_deref())?,
             config: config.clone(),
@@ -171,8 +172,9 @@ impl Session {
                 let request =
                     Request { method: Method::GET, url: realm, authorization: credentials.map(basic), body: None };
                 let answer = self.transport.send(&request).await?;
+                // It may grant one repository and not another, or not know one.
                 let is_shared = scope.repositories.len() > 1;
-                if is_shared && answer.status != StatusCode::OK {
+                if is_shared && matches!(answer.status.as_u16(), 400 | 403 | 404 | 414) {
                     return Ok(None);
                 }
                 self.token(&answer, ask.repository).map(Some)

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::cluster::{Look, Watch};
 use crate::error::{Error, Kind, Result};
-use crate::event::Progress;
+use crate::event::{Event, Progress};
 use crate::manifest::Wave;
 use crate::model::ObjectKey;
 use crate::plan::changes::Action;
 use crate::stage::Context;
 use crate::stage::apply::Rollout;
-use crate::stage::settle::{Awaited, Nothing, Waiting, Watches, kubectl, settle};
-use crate::verdict::{self, Expectation, Judge, Limits, Rule, Snapshot};
+use crate::stage::settle::{Awaited, Nothing, Waiting, Watches, kubectl, settle, until};
+use crate::verdict::{Expectation, Judge, Limits, Rule, Snapshot};
 
 const GROUP: &str = "helm.cattle.io";
 /// What Helm notes on everything that a chart brings.
@@ -25,8 +25,6 @@ const RELEASE: &str = "meta.helm.sh/release-name";
 const BEGINS: Duration = Duration::from_mins(1);
 /// How long installing may take when nothing else limits it.
 const INSTALLS: Duration = Duration::from_mins(10);
-/// The Job starts its container again and again: so many ends of it are no accident.
-const EXITS: (&str, &str) = (verdict::EXITS, "3");
 
 /// A chart that is about to be configured anew.
 pub struct Chart {
@@ -107,54 +105,30 @@ pub async fn follow(context: &Context, watches: &mut Watches, charts: Vec<Chart>
 }
 
 /// Until a Job that came after the configuration is complete. The controller may replace it once more.
-async fn installed(context: &Context, watch: &Watch, chart: &Chart) -> Result<()> {
+async fn installed(context: &Context, watch: &mut Watch, chart: &Chart) -> Result<()> {
     let started = Instant::now();
-    loop {
-        let job = begun(context, watch.clone(), chart).await?;
-        let uid = job.uid.clone();
-        let timeout = context.settle.timeout.unwrap_or(INSTALLS).saturating_sub(started.elapsed());
-        let limits = Limits { soak: Duration::ZERO, stall: Duration::MAX, timeout: Some(timeout) };
-        let judge = Judge::new(job, Arc::default(), limits, true);
-        let mut waiting = Waiting::new(context, watch.clone(), vec![judge], started);
-        let mut nobody = Nothing;
-        let outcome = tokio::select! {
-            outcome = waiting.run(&mut nobody) => outcome,
-            () = replaced(watch.clone(), chart, &uid) => continue,
-        };
-        return outcome.map_err(|error| {
-            let late = waiting.failed().iter().any(|(_, cause)| cause.rule == Rule::Deadline);
-            let error = if late { error.with_kind(Kind::Unknown) } else { error };
-            error.hint(kubectl(&chart.job, "logs", ""))
-        });
-    }
-}
-
-/// The Job that installs the chart with its new configuration, as soon as there is one.
-async fn begun(context: &Context, mut watch: Watch, chart: &Chart) -> Result<Expectation> {
     let why = "the cluster has not begun to install the chart anew";
-    let end = Instant::now() + BEGINS;
-    loop {
-        if let Some(uid) = current(chart, &watch.snapshot()) {
-            let exits = [(EXITS.0.to_owned(), EXITS.1.to_owned())];
-            let job = Expectation::whatever(chart.job.clone(), uid);
-            return Ok(Expectation { annotations: exits.into(), replaceable: true, ..job });
-        }
-        context.events.progress(Progress::Waiting { object: chart.job.clone(), why: why.to_owned() });
-        if timeout_at(end, watch.changed()).await.is_err() {
-            let why = watch.trouble().unwrap_or_else(|| why.to_owned());
-            let message = format!("{} has not ended in time: {why}", chart.job);
-            return Err(Error::new(Kind::Unknown, message).hint(kubectl(&chart.job, "describe", "")));
-        }
+    context.events.progress(Progress::Waiting { object: chart.job.clone(), why: why.to_owned() });
+    if !until(context, watch, BEGINS, |snapshot| current(chart, snapshot).is_some()).await? {
+        let message = format!("{} was not made anew within {} s", chart.job, BEGINS.as_secs());
+        return Err(Error::new(Kind::Unknown, message).because(why).hint(kubectl(&chart.job, "describe", "")));
     }
+    let uid = current(chart, &watch.snapshot()).unwrap_or_default();
+    let job = Expectation { replaceable: true, ..Expectation::whatever(chart.job.clone(), uid) };
+    let timeout = Some(context.settle.timeout.unwrap_or(INSTALLS));
+    let limits = Limits { soak: Duration::ZERO, stall: Duration::MAX, timeout };
+    let judge = Judge::new(job, Arc::default(), limits, true);
+    let mut waiting = Waiting::new(context, watch.clone(), vec![judge], started);
+    if let Err(error) = waiting.run(&mut Nothing).await {
+        let late = waiting.failed().iter().any(|(_, cause)| cause.rule == Rule::Deadline);
+        let error = if late { error.with_kind(Kind::Unknown) } else { error };
+        return Err(error.hint(kubectl(&chart.job, "logs", "")));
+    }
+    context.events.send(Event::JobCompleted { job: chart.job.clone(), elapsed: started.elapsed() });
+    Ok(())
 }
 
-/// Until another Job than the one with `uid` installs the chart.
-async fn replaced(mut watch: Watch, chart: &Chart, uid: &str) {
-    while current(chart, &watch.snapshot()).is_none_or(|current| current == uid) {
-        watch.changed().await;
-    }
-}
-
+/// Uid of the Job that installs the chart with its new configuration.
 fn current(chart: &Chart, snapshot: &Snapshot) -> Option<String> {
     let metadata = &snapshot.jobs.get(&chart.job.name)?.metadata;
     let uid = metadata.uid.clone().filter(|uid| Some(uid) != chart.before.as_ref())?;

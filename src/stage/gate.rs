@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::cluster::{ApplyOptions, Watch};
 use crate::error::{Error, Kind, Result};
@@ -16,7 +16,7 @@ use crate::manifest::Object;
 use crate::manifest::rendered::JOB_LABEL;
 use crate::model::ObjectKey;
 use crate::stage::apply::Rollout;
-use crate::stage::settle::{Onlooker, Waiting, Watches, expectation, kubectl};
+use crate::stage::settle::{Onlooker, Waiting, Watches, expectation, kubectl, until};
 use crate::stage::{Context, apply};
 use crate::verdict::{Answers, Expectation, Judge, Limits, Rule, Snapshot, Verdict};
 
@@ -52,6 +52,7 @@ pub async fn run(context: &Context, rollout: &Rollout<'_>, watches: &mut Watches
     let expectation = expectation(&live)?;
     let watch = watches.of(key.namespace.as_deref().unwrap_or_default());
     await_end(context, rollout, watch, expectation, started).await?;
+    context.events.send(Event::JobCompleted { job: key, elapsed: started.elapsed() });
     Ok(Applied::Created)
 }
 
@@ -69,11 +70,10 @@ async fn after_others(context: &Context, watches: &mut Watches, job: &Object) ->
             .events
             .send(Event::GateStarted { job: other.key.clone(), how: "awaited: another release started it".into() });
         let watch = watches.of(namespace.unwrap_or_default());
-        let end = Instant::now() + context.settle.timeout.unwrap_or(OTHERS);
-        while !watch.synced() || is_under_way(context, &other, &watch.snapshot()) {
-            if timeout_at(end, watch.changed()).await.is_err() {
-                return Err(failed(&key, &format!("{} of another release has not ended in time", other.key)));
-            }
+        let limit = context.settle.timeout.unwrap_or(OTHERS);
+        let ended = until(context, watch, limit, |snapshot| !is_under_way(context, &other, snapshot)).await?;
+        if !ended {
+            return Err(failed(&key, &format!("{} of another release has not ended in time", other.key)));
         }
     }
     Ok(())
@@ -175,16 +175,12 @@ fn has_run_once(job: &Expectation, snapshot: &Snapshot) -> bool {
 
 /// Waits until no pod of a Job that has failed does anything any more: until then nobody else may have the lock.
 async fn pods_ended(context: &Context, watch: &mut Watch, job: &Expectation) {
-    let end = Instant::now() + GONE;
     if has_pods(job, &watch.snapshot()) {
         let why = "it has failed; its pods are ending".to_owned();
         context.events.progress(Progress::Waiting { object: job.key.clone(), why });
     }
-    while has_pods(job, &watch.snapshot()) {
-        if timeout_at(end, watch.changed()).await.is_err() {
-            return;
-        }
-    }
+    // What has failed has failed, whether its pods are seen to end or not.
+    let _ = until(context, watch, GONE, |snapshot| !has_pods(job, snapshot)).await;
 }
 
 /// The logs of a Job's pods, each followed once.

@@ -274,19 +274,26 @@ async fn provided(context: &Context, needs: Vec<Need>) -> Result<()> {
 }
 
 /// What is missing, and how to provide it.
+fn holds(live: &Look, key: Option<&str>) -> bool {
+    let (Look::Object(live), Some(key)) = (live, key) else { return false };
+    ["data", "binaryData"].iter().any(|field| live[*field].get(key).is_some())
+}
+
 fn unmet(need: &Need, live: &Look) -> Option<(String, String)> {
     let by: Vec<String> = need.by.iter().map(ToString::to_string).collect();
     let by = by.join(", ");
     let ObjectKey { kind, namespace, name, .. } = &need.key;
     let kubectl = format!("kubectl -n {}", namespace.as_deref().unwrap_or("default"));
+    if let (Some(has), Some(wanted), false) = (&need.has, &need.data_key, holds(live, need.data_key.as_deref())) {
+        let finding = format!("{} of the manifests has no key {wanted}, which {by} needs; it has: {}", need.key, has.join(", "));
+        return Some((finding, format!("add {wanted} where the manifests or the configuration define it")));
+    }
     match (live, &need.data_key) {
         // The missing right is told. Without it, nobody knows.
         (Look::Forbidden, _) | (Look::Object(_), None) => None,
-        (Look::Object(live), Some(wanted)) => {
-            let has = |field: &str| live.get(field).is_some_and(|data| data.get(wanted).is_some());
+        (Look::Object(_), Some(wanted)) => {
             let finding = format!("{} has no key {wanted}; needed by {by}", need.key);
-            (!has("data") && !has("binaryData"))
-                .then(|| (finding, format!("add the key: {kubectl} edit {kind} {name}")))
+            (!holds(live, Some(wanted))).then(|| (finding, format!("add the key: {kubectl} edit {kind} {name}")))
         }
         (Look::Nothing, _) => {
             let create = match kind.as_str() {

@@ -55,12 +55,7 @@ impl Watches {
             return Ok(Arc::clone(known));
         }
         let mut watch = self.of(namespace).clone();
-        let mut contact = Contact::new(&self.context, namespace);
-        while !watch.synced() {
-            contact.lost(&watch)?;
-            let _ = timeout(BLINK, watch.changed()).await;
-        }
-        contact.found();
+        until(&self.context, &mut watch, Duration::MAX, |_| true).await?;
         let baseline = Arc::new(Baseline::of(&watch.snapshot()));
         self.baselines.insert(namespace.to_owned(), Arc::clone(&baseline));
         Ok(baseline)
@@ -90,6 +85,36 @@ impl Watches {
     }
 }
 
+/// Waits until the namespace shows what `found` looks for, at most for `limit` while it is seen; whether it did.
+///
+/// # Errors
+/// When it has not been seen for too long.
+pub async fn until(
+    context: &Context,
+    watch: &mut Watch,
+    limit: Duration,
+    mut found: impl FnMut(&Snapshot) -> bool,
+) -> Result<bool> {
+    let (mut clock, mut contact) = (Clock::default(), Contact::new(context, watch.namespace()));
+    loop {
+        let synced = watch.synced();
+        clock.run(synced);
+        let left = limit.saturating_sub(clock.now());
+        if synced {
+            contact.found();
+            if found(&watch.snapshot()) {
+                return Ok(true);
+            }
+            if left.is_zero() {
+                return Ok(false);
+            }
+        } else {
+            contact.lost(watch)?;
+        }
+        let _ = timeout(if synced { left } else { BLINK }, watch.changed()).await;
+    }
+}
+
 /// Whether a namespace is seen, for people.
 struct Contact<'a> {
     context: &'a Context,
@@ -110,15 +135,16 @@ impl<'a> Contact<'a> {
     fn lost(&mut self, watch: &Watch) -> Result<()> {
         let since = *self.lost.get_or_insert_with(Instant::now);
         let limit = self.context.settle.timeout.unwrap_or(CONTACT);
-        let trouble = || watch.trouble().unwrap_or_else(|| "the API server has not answered yet".to_owned());
         if since.elapsed() >= limit {
-            let message = format!("contact was lost for {} s: {}", limit.as_secs(), trouble());
+            let trouble = watch.trouble().unwrap_or_else(|| "the API server has not answered yet".to_owned());
+            let message = format!("contact was lost for {} s: {trouble}", limit.as_secs());
             return Err(Error::new(Kind::Unknown, message)
                 .hint("when the API server answers again, run the same command again"));
         }
-        if since.elapsed() >= BLINK && !self.told {
+        // The first lists may take their time.
+        if let Some(trouble) = watch.trouble().filter(|_| since.elapsed() >= BLINK && !self.told) {
             self.told = true;
-            let message = format!("contact is lost, and nothing is decided until it is back: {}", trouble());
+            let message = format!("contact is lost, and nothing is decided until it is back: {trouble}");
             self.context.events.send(Event::Warning { subject: self.namespace.clone(), message });
         }
         Ok(())
@@ -200,6 +226,7 @@ pub struct Waiting<'a> {
     clock: Clock,
     contact: Contact<'a>,
     said: BTreeMap<ObjectKey, String>,
+    troubled: BTreeSet<ObjectKey>,
     answers: Answers,
     asked: BTreeSet<Question>,
     asking: JoinSet<(Question, Answer)>,
@@ -239,6 +266,7 @@ impl<'a> Waiting<'a> {
             clock: Clock::default(),
             contact,
             said: BTreeMap::new(),
+            troubled: BTreeSet::new(),
             answers: Answers::new(),
             asked: BTreeSet::new(),
             asking: JoinSet::new(),
@@ -302,7 +330,15 @@ impl<'a> Waiting<'a> {
         for mut judge in std::mem::take(&mut self.judges) {
             let key = judge.expectation().key.clone();
             match judge.look(snapshot, &self.answers, now) {
-                Verdict::Settled { replicas } => self.settled(key, replicas),
+                // Whoever waits for one says itself that it is complete: its log may still be on the way.
+                Verdict::Settled { .. } if key.kind == "Job" => {}
+                Verdict::Settled { replicas } => {
+                    if replicas == 0 && key.kind == "DaemonSet" {
+                        self.context.events.warn(key.name.clone(), "no node takes it: nothing of it runs");
+                    }
+                    let elapsed = self.started.elapsed();
+                    self.context.events.send(Event::Settled { workload: key, elapsed, replicas });
+                }
                 Verdict::Progressing(on) => {
                     again = [again, on.look_again].into_iter().flatten().min();
                     self.on_its_way(&key, on);
@@ -319,21 +355,13 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    fn settled(&self, workload: ObjectKey, replicas: i32) {
-        let elapsed = self.started.elapsed();
-        self.context.events.send(if workload.kind == "Job" {
-            Event::JobCompleted { job: workload, elapsed }
-        } else {
-            Event::Settled { workload, elapsed, replicas }
-        });
-    }
-
     fn on_its_way(&mut self, key: &ObjectKey, on: Progressing) {
         if self.said.get(key) != Some(&on.why) {
             self.context.events.progress(Progress::Waiting { object: key.clone(), why: on.why.clone() });
             self.said.insert(key.clone(), on.why);
         }
         for warning in on.warnings {
+            self.troubled.insert(key.clone());
             let (cause, fails_in) = (warning.cause, warning.fails_in);
             self.context.events.send(Event::Trouble { workload: key.clone(), cause, fails_in });
         }
@@ -359,16 +387,32 @@ impl<'a> Waiting<'a> {
             evidence::tell(self.context, workload, cause, &self.answers).await;
         }
         let errors: Vec<Error> = self.failed.iter().map(|(key, cause)| failed(key, cause)).collect();
-        match <[Error; 1]>::try_from(errors) {
+        let error = match <[Error; 1]>::try_from(errors) {
             Ok([error]) => error,
             Err(errors) => Error::several(Kind::Stranded, format!("{} workloads failed", errors.len()), errors),
+        };
+        error.details(self.left())
+    }
+
+    /// What was still on its way when another failed, and how it stood.
+    fn left(&self) -> Vec<String> {
+        let keys = self.judges.iter().map(|judge| &judge.expectation().key);
+        let (troubled, others): (Vec<&ObjectKey>, Vec<&ObjectKey>) = keys.partition(|key| self.troubled.contains(key));
+        let said = |key: &ObjectKey| self.said.get(key).map(String::as_str).unwrap_or_default();
+        let mut left: Vec<String> =
+            troubled.iter().map(|key| format!("{key} is in trouble as well: {}", said(key))).collect();
+        if !others.is_empty() {
+            let names: Vec<&str> = others.iter().map(|key| key.name.as_str()).collect();
+            left.push(format!("not waited for any longer: {}", names.join(", ")));
         }
+        left
     }
 }
 
 fn superseded(key: &ObjectKey, why: &str) -> Error {
     Error::new(Kind::Unknown, format!("{key} is not what was applied any more: {why}"))
         .hint(format!("see who changed it: {}", kubectl(key, "get", " --show-managed-fields -o yaml")))
+        .hint("the same command again applies what the manifests say; what is paused wants kubectl rollout resume first")
 }
 
 fn unknown(key: &ObjectKey, why: &str) -> Error {

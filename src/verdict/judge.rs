@@ -115,10 +115,21 @@ impl Judge {
     /// Judges what `snapshot` shows. `now` is a clock that begins with 0 and stands still while nothing is known.
     pub fn look(&mut self, snapshot: &Snapshot, answers: &Answers, now: Duration) -> Verdict {
         let mut look = Look { now, next: None };
+        self.follow_replacement(snapshot);
         let expectation = Arc::clone(&self.expectation);
         match standing(&expectation, snapshot) {
             Ok(standing) => self.weigh(&standing, snapshot, answers, &mut look),
             Err(early) => self.early(early, &mut look),
+        }
+    }
+
+    /// A Job that its controller has made anew is judged from its beginning.
+    fn follow_replacement(&mut self, snapshot: &Snapshot) {
+        let expectation = &self.expectation;
+        let live = snapshot.jobs.get(&expectation.key.name).and_then(|job| job.metadata.uid.as_ref());
+        if let Some(uid) = live.filter(|uid| expectation.replaceable && **uid != expectation.uid) {
+            self.expectation = Arc::new(Expectation { uid: uid.clone(), ..Expectation::clone(expectation) });
+            self.memory = Memory::default();
         }
     }
 
@@ -128,7 +139,7 @@ impl Judge {
             Early::Superseded(why) => return Verdict::Superseded(why),
             Early::Unseen(why) => {
                 let since = *self.memory.unseen.get_or_insert(look.now);
-                if look.reached(since + UNSEEN) {
+                if !self.expectation.replaceable && look.reached(since + UNSEEN) {
                     return Verdict::Failed(Box::new(gone(&self.expectation, "was deleted")));
                 }
                 why.to_owned()

@@ -35,7 +35,6 @@ pub use baseline::Baseline;
 pub use cause::{Cause, Rule};
 pub use judge::{Judge, Progressing, Verdict, Warning};
 pub use limits::{Limits, needed};
-pub use rules::exits::ANNOTATION as EXITS;
 pub use snapshot::{Kept, Objects, Snapshot};
 use standing::Early;
 

@@ -34,7 +34,8 @@ fn state(pod: &Pod, snapshot: &Snapshot) -> Option<String> {
     let init = status.init_container_statuses.iter().flatten().find(|container| !is_done(container));
     let main = status.container_statuses.iter().flatten().find(|container| !container.ready);
     let container = init.or(main)?;
-    Some(container_state(container, pod, snapshot))
+    let text = container_state(container, pod, snapshot);
+    Some(if init.is_some() { format!("init container {}: {text}", container.name) } else { text })
 }
 
 /// An init container that has done its part: ended well, or runs on as a sidecar.

@@ -83,6 +83,8 @@ latency_once() {
     kubectl -n "$LATENCY" get "$kind" --watch-only -o json > >(jq --unbuffered -c '. + {at: now}' >> "$seen") 2> /dev/null 7>&- &
     watches+=($!)
   done
+  # What a watch missed is found below.
+  sleep 1
   "$HDEPLOY" all --tag bench --soak 10 --output json --config "$WORK/latency/config.yaml" > "$WORK/out/latency" 2> "$WORK/out/latency.err" < /dev/null || true
   kill "${watches[@]}"
   wait "${watches[@]}" 2> /dev/null || true
@@ -90,7 +92,8 @@ latency_once() {
     def seconds: (.[:19] + "Z" | fromdate) + (.[19:23] | tonumber);
     ([$seen[] | select('"$condition"') | .at] | min) as $reported |
     ([$said[] | select(.event == "workload_failed") | .time | seconds] | min) as $printed |
-    "\($printed - $reported - $dwell) 0"' >> "$WORK/samples/latency-$name" ||
+    ($printed - $reported - $dwell) as $took |
+    if $took < -0.05 then error("judged before the report") else "\($took) 0" end' >> "$WORK/samples/latency-$name" ||
     fail "$name was not judged: $(tail -n 3 "$WORK/out/latency.err")"
 }
 

@@ -5,9 +5,8 @@ use crate::verdict::answers::Answer;
 use crate::verdict::cause::{Cause, Rule, log_of};
 use crate::verdict::pods::Part;
 
-/// Annotation of a workload: its containers may end so often before it has failed. Those of a Job are its own matter
-/// without it.
-pub const ANNOTATION: &str = "hdeploy.dev/exits";
+/// Annotation of a workload: its containers may end so often before it has failed.
+const ANNOTATION: &str = "hdeploy.dev/exits";
 const USUAL: i32 = 3;
 /// A command that cannot be started does not become one that can.
 const CANNOT_START: i32 = 2;
@@ -17,8 +16,8 @@ const HOOK: &str = "PostStartHookError";
 
 pub(super) fn sign(scene: &Scene<'_>, part: &Part<'_>) -> Option<Sign> {
     let exits = part.exits().saturating_sub(scene.baseline.exits(part));
-    let tolerated = scene.expectation.annotation(ANNOTATION);
-    if exits < 1 || scene.standing.is_job && tolerated.is_none() {
+    // How often a Job starts again is its own matter, unless somebody else keeps it going for ever.
+    if exits < 1 || scene.standing.is_job && !scene.expectation.replaceable {
         return None;
     }
     let (reason, code, text) = part.last_end().unwrap_or_default();
@@ -38,7 +37,7 @@ pub(super) fn sign(scene: &Scene<'_>, part: &Part<'_>) -> Option<Sign> {
         let meaning = "the program was built for another platform than the node's";
         return Some(cannot_start(part, &format!("exit {code}"), &line, exits, meaning));
     }
-    let most = tolerated.and_then(|text| text.parse().ok()).unwrap_or(USUAL);
+    let most = scene.expectation.annotation(ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or(USUAL);
     let fails = if exits >= most.max(1) { Fails::NOW } else { Fails::Never };
     Some(Sign::of_part(part, ended(scene, part, waiting, exits), fails))
 }

@@ -9,7 +9,7 @@
 //! | [`Rule::ContainerConfig`] | `CreateContainerConfigError` | after 2 s when what it names does not exist, or the pod may not run as this user; else after 60 s |
 //! | [`Rule::ContainerCreation`] | `CreateContainerError`, `PreCreateHookError` | after 5 s |
 //! | [`Rule::CannotStart`] | `RunContainerError`, `StartError`, exit 126 or 127, `exec format error` in the log | at the second end |
-//! | [`Rule::Exits`] | any other end | at the third (annotation `hdeploy.dev/exits`); a Job's own matter without that |
+//! | [`Rule::Exits`] | any other end | at the third (annotation `hdeploy.dev/exits`); of a Job only where a controller makes it again |
 //! | [`Rule::StartupProbe`] | killed by its startup probe | at the first |
 //! | [`Rule::LivenessProbe`] | killed by its liveness probe | at the second |
 //! | [`Rule::ProbeCannotRun`] | a probe's command does not exist | at the third time |

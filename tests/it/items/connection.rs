@@ -17,10 +17,22 @@ const ALL: usize = usize::MAX;
 /// So many kinds are watched.
 const KINDS: usize = 8;
 
+/// A program that does not outlive its test.
+struct Program(Option<Child>);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(program) = &mut self.0 {
+            let _ = program.kill();
+            let _ = program.wait();
+        }
+    }
+}
+
 /// A deploy that waits for the Deployment `web`.
 struct Waiting {
     product: Product,
-    program: Child,
+    program: Program,
     began: Instant,
 }
 
@@ -29,7 +41,7 @@ impl Waiting {
     fn new(product: Product, image: &str, arguments: &[&str], kubeconfig: &Path) -> Self {
         product.workload("web", image);
         let began = Instant::now();
-        let program = product.start_with(arguments, kubeconfig);
+        let program = Program(Some(product.start_with(arguments, kubeconfig)));
         product.until(&["pods", "-o", "jsonpath={.items[*].status.phase}"], |phase| phase == "Running");
         Self { product, program, began }
     }
@@ -39,8 +51,8 @@ impl Waiting {
     }
 
     /// Until containers of the pod have ended so many times.
-    fn until_exits(&self, number: u64) {
-        loop {
+    fn until_exits(&mut self, number: u64) {
+        while self.waits() {
             let pods = self.product.json(&["pods"]);
             let status = &pods["items"][0]["status"]["containerStatuses"][0];
             let ended = u64::from(status["state"].get("terminated").is_some());
@@ -48,16 +60,26 @@ impl Waiting {
                 return;
             }
         }
+        panic!("it has ended before");
     }
 
     /// Whether the program still runs.
     fn waits(&mut self) -> bool {
-        self.program.try_wait().expect("a program").is_none()
+        self.program.0.as_mut().is_some_and(|program| program.try_wait().expect("a program").is_none())
+    }
+
+    /// Waits, as long as the program does.
+    fn until(&mut self, is_so: impl Fn() -> bool) {
+        while !is_so() {
+            assert!(self.waits(), "it has ended before");
+            lasts(Duration::from_millis(50));
+        }
     }
 
     /// The end, and how long after `since` it came.
-    fn ends(self, since: Instant) -> (Outcome, Duration, Product) {
-        let outcome = Outcome::from(self.program.wait_with_output().expect("it ends"));
+    fn ends(mut self, since: Instant) -> (Outcome, Duration, Product) {
+        let program = self.program.0.take().expect("a program");
+        let outcome = Outcome::from(program.wait_with_output().expect("it ends"));
         let lasted = since.elapsed();
         (outcome, lasted, self.product)
     }
@@ -85,7 +107,7 @@ fn applied(product: &Product) -> usize {
 }
 
 #[test]
-fn b3_a_whole_deploy_needs_one_connection_or_two() {
+fn b3_a_whole_deploy_needs_a_few_connections() {
     let (product, relay) = relayed("few");
     for name in ["api", "web", "worker"] {
         product.workload(name, "sim/slow:2");
@@ -111,11 +133,12 @@ fn b3_a_workload_that_is_deleted_behind_a_dead_connection_is_seen_within_seconds
 #[test]
 fn b3_a_crash_behind_a_dead_connection_is_judged_as_without_it() {
     let (product, relay) = relayed("halfopen");
-    let waiting = Waiting::new(product, "sim/crash:0", &[], &relay.kubeconfig);
+    let mut waiting = Waiting::new(product, "sim/crash:0", &[], &relay.kubeconfig);
     waiting.until_exits(2);
     // The third one comes twelve seconds later.
-    lasts(Duration::from_secs(10));
+    lasts(Duration::from_secs(8));
     relay.freeze();
+    assert!(waiting.waits(), "the third end is still to come");
     let (outcome, lasted, _product) = waiting.ends(Instant::now());
     outcome.exits(2).says("fatal: no such table").never_says("contact was lost");
     assert!(lasted < Duration::from_secs(20), "{lasted:?}");
@@ -135,14 +158,12 @@ fn b3_a_rollout_that_becomes_good_behind_a_dead_connection_settles() {
 #[test]
 fn b3_watches_that_stay_silent_do_not_hide_a_failure() {
     let (product, proxy, kubeconfig) = proxied("silent");
-    let waiting = Waiting::new(product, "sim/never:0", &[], &kubeconfig);
+    let mut waiting = Waiting::new(product, "sim/never:0", &[], &kubeconfig);
     let watches = || proxy.seen(&["watch=true"]).len();
     let before = watches();
     proxy.on(&["watch=true"], 0..ALL, Fate::Stall);
     // Those that are under way end by themselves.
-    while watches() < before + KINDS {
-        lasts(Duration::from_millis(50));
-    }
+    waiting.until(|| watches() >= before + KINDS);
     let deleted = Instant::now();
     waiting.delete();
     let (outcome, lasted, _product) = waiting.ends(deleted);
@@ -198,9 +219,7 @@ fn b1_b5_refusals_for_now_leave_a_rollout_undecided_and_are_said() {
         let before = lists();
         proxy.on(&["GET"], 0..ALL, fate);
         // The watch that is under way ends by itself; then it takes some seconds to ask so often.
-        while lists() < before + 6 {
-            lasts(Duration::from_millis(50));
-        }
+        waiting.until(|| lists() >= before + 6);
         assert!(waiting.waits(), "{code}");
         proxy.pass();
         let (outcome, lasted, product) = waiting.ends(Instant::now());

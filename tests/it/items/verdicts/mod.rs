@@ -14,7 +14,7 @@ pub(super) use cluster::{evict, short_deadline};
 pub(super) use recorded::{recorded, replayed};
 
 /// A machine under load may be so many seconds late; by then the deadlines of workloads are still far away.
-const LATE: f64 = 60.0;
+const LATE: f64 = 30.0;
 
 const JSON: [&str; 7] = ["all", "--tag", "v1", "--output", "json", "--soak", "10"];
 
