@@ -143,6 +143,39 @@ fn a_job_without_a_limit_of_its_own_is_waited_for_from_its_first_pod_on() {
     }
 }
 
+/// A Job called `a`, with what its status says besides its start.
+fn installs(uid: &str, more: &Value) -> Value {
+    let mut status = json!({ "startTime": "2026-11-21T08:00:00Z", "active": 1 });
+    status.as_object_mut().expect("a status").extend(more.as_object().expect("fields").clone());
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": { "name": "a", "namespace": "n", "uid": uid, "generation": 1 }, "spec": { "template": {} },
+        "status": status,
+    })
+}
+
+#[test]
+fn o7_a_job_that_its_controller_makes_again_is_waited_for_in_its_new_form() {
+    type Job = k8s_openapi::api::batch::v1::Job;
+    let first = installs("u", &json!({}));
+    let mut job = Expectation::of(&first).expect("an expectation");
+    job.replaceable = true;
+    let (mut judge, mut snapshot, none) = (judge_of(&job, 0), Snapshot::default(), Answers::new());
+    let mut see = |snapshot: &Snapshot, second| judge.look(snapshot, &none, Duration::from_secs(second));
+    put::<Job>(&mut snapshot, &first, false);
+    assert!(matches!(see(&snapshot, 0), Verdict::Progressing(_)));
+    put::<Job>(&mut snapshot, &first, true);
+    // However long its pods take to end.
+    for second in [1, 300] {
+        assert!(matches!(see(&snapshot, second), Verdict::Progressing(_)), "{second}");
+    }
+    put::<Job>(&mut snapshot, &installs("another", &json!({})), false);
+    assert!(matches!(see(&snapshot, 301), Verdict::Progressing(_)));
+    let complete = json!({ "succeeded": 1, "conditions": [{ "type": "Complete", "status": "True" }] });
+    put::<Job>(&mut snapshot, &installs("another", &complete), false);
+    assert_eq!(see(&snapshot, 302), Verdict::Settled { replicas: 1 });
+}
+
 #[test]
 fn w3_w16_a_running_pod_of_a_replica_set_that_is_gone_is_an_old_pod() {
     let (expectation, mut snapshot) = deployed();
