@@ -49,7 +49,15 @@ pub struct Version {
 impl Inner {
     fn new(context: Option<String>, server: String, has_certificate: bool, client: Client) -> Self {
         let (client, kinds) = (RwLock::new(client), RwLock::new(None));
-        Self { context, server, has_certificate, client, renewing: Mutex::default(), renewals: AtomicU32::new(0), kinds }
+        Self {
+            context,
+            server,
+            has_certificate,
+            client,
+            renewing: Mutex::default(),
+            renewals: AtomicU32::new(0),
+            kinds,
+        }
     }
 }
 

@@ -67,11 +67,13 @@ impl Cluster {
         for attempt in 0..TRIES {
             sleep(PAUSE * attempt).await;
             let renewed = Instant::now();
-            let Some(live) = self.lease(&path, namespace).await? else {
+            let mut live = self.lease(&path, namespace).await?;
+            if live.is_none() {
                 // First without a holder: an answer has to tell the server's time, which the lock is taken with.
                 self.make_lease(&folder, namespace).await?;
-                continue;
-            };
+                live = self.lease(&path, namespace).await?;
+            }
+            let Some(live) = live else { continue };
             if self.take(&path, namespace, doing, live, attempt + 1 == TRIES).await? {
                 return Ok(Lease::held(self.clone(), path, namespace, renewed));
             }

@@ -175,7 +175,12 @@ mod tests {
         assert!(of(json!({"activeDeadlineSeconds": 60, "template": template("Never")})).is_empty());
         assert_eq!(
             of(json!({"suspend": true, "ttlSecondsAfterFinished": 599, "template": template("OnFailure")})),
-            ["spec.suspend", "spec.activeDeadlineSeconds", "spec.template.spec.restartPolicy", "spec.ttlSecondsAfterFinished"]
+            [
+                "spec.suspend",
+                "spec.activeDeadlineSeconds",
+                "spec.template.spec.restartPolicy",
+                "spec.ttlSecondsAfterFinished"
+            ]
         );
     }
 

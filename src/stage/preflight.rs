@@ -285,7 +285,8 @@ fn unmet(need: &Need, live: &Look) -> Option<(String, String)> {
     let ObjectKey { kind, namespace, name, .. } = &need.key;
     let kubectl = format!("kubectl -n {}", namespace.as_deref().unwrap_or("default"));
     if let (Some(has), Some(wanted), false) = (&need.has, &need.data_key, holds(live, need.data_key.as_deref())) {
-        let finding = format!("{} of the manifests has no key {wanted}, which {by} needs; it has: {}", need.key, has.join(", "));
+        let finding =
+            format!("{} of the manifests has no key {wanted}, which {by} needs; it has: {}", need.key, has.join(", "));
         return Some((finding, format!("add {wanted} where the manifests or the configuration define it")));
     }
     match (live, &need.data_key) {

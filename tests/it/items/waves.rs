@@ -364,7 +364,9 @@ fn o7_a_chart_of_the_cluster_is_followed_until_it_runs_and_its_failure_is_told()
             ]);
             assert_eq!(ready, "1 1");
         } else {
-            outcome.says("helm-install-ingress failed: the container helm-install-ingress ended 3 times").says("fatal: no such table");
+            outcome
+                .says("helm-install-ingress failed: the container helm-install-ingress ended 3 times")
+                .says("fatal: no such table");
         }
     }
 }
