@@ -51,6 +51,18 @@ delete_namespaces() {
   kubectl delete --ignore-not-found -n kube-system helmchartconfigs.helm.cattle.io "$NAME-hdeploy" "$NAME-script" "$NAME-kapp" > /dev/null
 }
 
+# Until nobody is at work: what one side leaves to the controllers is no other side's matter.
+until_idle() {
+  local before after
+  for _ in $(seq 60); do
+    before=$(awk '/^cpu / { print $5 + $6, $2 + $3 + $4 + $5 + $6 + $7 + $8 }' /proc/stat)
+    sleep 1
+    after=$(awk '/^cpu / { print $5 + $6, $2 + $3 + $4 + $5 + $6 + $7 + $8 }' /proc/stat)
+    awk -v before="$before" -v after="$after" 'BEGIN { split(before, b, " "); split(after, a, " "); exit !((a[1] - b[1]) > 0.8 * (a[2] - b[2])) }' && return
+  done
+  say "the machine did not come to rest"
+}
+
 # timed NAME COMMAND...: runs it, and notes its seconds and the most kilobytes that it had in memory.
 timed() {
   local name=$1 begun ended

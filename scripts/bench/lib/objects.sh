@@ -72,6 +72,7 @@ objects_measure() {
     for side in "${OBJECTS_SIDES[@]}"; do
       kubectl create namespace "$NAME-$side" > /dev/null
     done
+    until_idle
     for side in $(rotated "$round" "${OBJECTS_SIDES[@]}"); do
       say "a thousand objects, round $round of $ROUNDS: $side"
       objects_run "$side" first
@@ -115,12 +116,13 @@ objects_sent() {
   [[ $1 = again ]] || OBJECTS_DRY_RUNS=$(((dry + OBJECTS / 2) / OBJECTS))
 }
 
-# Until the controllers have done their part.
+# Until the controllers have done their part, and rest.
 objects_settle() {
   local slices=0
   until ((slices >= 200)); do
     slices=$(kubectl -n "$1" get endpointslices -o name | wc -l)
   done
+  until_idle
 }
 
 objects_figures() {
