@@ -410,11 +410,9 @@ impl<'a> Waiting<'a> {
 }
 
 fn superseded(key: &ObjectKey, why: &str) -> Error {
-    Error::new(Kind::Unknown, format!("{key} is not what was applied any more: {why}"))
-        .hint(format!("see who changed it: {}", kubectl(key, "get", " --show-managed-fields -o yaml")))
-        .hint(
-            "the same command again applies what the manifests say; what is paused wants kubectl rollout resume first",
-        )
+    let error = Error::new(Kind::Unknown, format!("{key} is not what was applied any more: {why}"))
+        .hint(format!("see who changed it: {}", kubectl(key, "get", " --show-managed-fields -o yaml")));
+    if why.contains("paused") { error.hint(kubectl(key, "rollout resume", "")) } else { error }
 }
 
 fn unknown(key: &ObjectKey, why: &str) -> Error {
