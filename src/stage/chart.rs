@@ -15,7 +15,8 @@ use crate::model::ObjectKey;
 use crate::plan::changes::Action;
 use crate::stage::Context;
 use crate::stage::apply::Rollout;
-use crate::stage::settle::{Awaited, Nothing, Waiting, Watches, kubectl, settle, until};
+use crate::stage::contact::until;
+use crate::stage::settle::{Awaited, Nothing, Waiting, Watches, kubectl, settle};
 use crate::verdict::{Expectation, Judge, Limits, Rule, Snapshot};
 
 const GROUP: &str = "helm.cattle.io";

@@ -16,7 +16,8 @@ use crate::manifest::Object;
 use crate::manifest::rendered::JOB_LABEL;
 use crate::model::ObjectKey;
 use crate::stage::apply::Rollout;
-use crate::stage::settle::{Onlooker, Waiting, Watches, expectation, kubectl, until};
+use crate::stage::contact::until;
+use crate::stage::settle::{Onlooker, Waiting, Watches, expectation, kubectl};
 use crate::stage::{Context, apply};
 use crate::verdict::{Answers, Expectation, Judge, Limits, Rule, Snapshot, Verdict};
 

@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod changes;
 pub mod chart;
 pub mod collect;
+pub mod contact;
 pub mod draft;
 pub mod endless;
 pub mod evidence;

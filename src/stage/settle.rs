@@ -7,22 +7,19 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cluster::Watch;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Progress};
 use crate::manifest::{Object, budget, is_workload};
 use crate::model::ObjectKey;
+use crate::stage::contact::{BLINK, Clock, Contact, until};
 use crate::stage::{Context, evidence};
 use crate::verdict::{
     Answer, Answers, Baseline, Cause, Expectation, Judge, Limits, Progressing, Question, Rule, Snapshot, Verdict,
 };
 
-/// Contact that is back within this time was never lost, for people.
-const BLINK: Duration = Duration::from_secs(1);
-/// Contact may be lost for so long when nothing else limits it.
-const CONTACT: Duration = Duration::from_mins(5);
 /// A change seldom comes alone: what comes within this time is looked at together. Each workload adds to it, so that
 /// looking takes the same share of a core however many there are.
 const TOGETHER: Duration = Duration::from_millis(20);
@@ -82,80 +79,6 @@ impl Watches {
             self.measure(&namespace).await?;
         }
         Ok(())
-    }
-}
-
-/// Waits until the namespace shows what `found` looks for, at most for `limit` while it is seen; whether it did.
-///
-/// # Errors
-/// When it has not been seen for too long.
-pub async fn until(
-    context: &Context,
-    watch: &mut Watch,
-    limit: Duration,
-    mut found: impl FnMut(&Snapshot) -> bool,
-) -> Result<bool> {
-    let (mut clock, mut contact) = (Clock::default(), Contact::new(context, watch.namespace()));
-    loop {
-        let synced = watch.synced();
-        clock.run(synced);
-        let left = limit.saturating_sub(clock.now());
-        if synced {
-            contact.found();
-            if found(&watch.snapshot()) {
-                return Ok(true);
-            }
-            if left.is_zero() {
-                return Ok(false);
-            }
-        } else {
-            contact.lost(watch)?;
-        }
-        let _ = timeout(if synced { left } else { BLINK }, watch.changed()).await;
-    }
-}
-
-/// Whether a namespace is seen, for people.
-struct Contact<'a> {
-    context: &'a Context,
-    namespace: String,
-    lost: Option<Instant>,
-    told: bool,
-}
-
-impl<'a> Contact<'a> {
-    fn new(context: &'a Context, namespace: &str) -> Self {
-        Self { context, namespace: namespace.to_owned(), lost: None, told: false }
-    }
-
-    /// To be called again and again while `watch` is blind.
-    ///
-    /// # Errors
-    /// When it has been so for too long.
-    fn lost(&mut self, watch: &Watch) -> Result<()> {
-        let since = *self.lost.get_or_insert_with(Instant::now);
-        let limit = self.context.settle.timeout.unwrap_or(CONTACT);
-        if since.elapsed() >= limit {
-            let trouble = watch.trouble().unwrap_or_else(|| "the API server has not answered yet".to_owned());
-            let message = format!("contact was lost for {} s: {trouble}", limit.as_secs());
-            return Err(Error::new(Kind::Unknown, message)
-                .hint("when the API server answers again, run the same command again"));
-        }
-        // The first lists may take their time.
-        if let Some(trouble) = watch.trouble().filter(|_| since.elapsed() >= BLINK && !self.told) {
-            self.told = true;
-            let message = format!("contact is lost, and nothing is decided until it is back: {trouble}");
-            self.context.events.send(Event::Warning { subject: self.namespace.clone(), message });
-        }
-        Ok(())
-    }
-
-    fn found(&mut self) {
-        let since = self.lost.take();
-        if let Some(since) = since.filter(|_| std::mem::take(&mut self.told)) {
-            let message = format!("contact is back after {} s", since.elapsed().as_secs());
-            self.context.events.note(self.namespace.clone(), message);
-        }
     }
 }
 
@@ -231,27 +154,6 @@ pub struct Waiting<'a> {
     asked: BTreeSet<Question>,
     asking: JoinSet<(Question, Answer)>,
     failed: Vec<(ObjectKey, Box<Cause>)>,
-}
-
-/// Runs while the namespace is seen.
-#[derive(Default)]
-struct Clock {
-    before: Duration,
-    since: Option<Instant>,
-}
-
-impl Clock {
-    fn run(&mut self, seen: bool) {
-        if seen {
-            self.since.get_or_insert_with(Instant::now);
-        } else if let Some(since) = self.since.take() {
-            self.before += since.elapsed();
-        }
-    }
-
-    fn now(&self) -> Duration {
-        self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
 }
 
 impl<'a> Waiting<'a> {
