@@ -17,7 +17,7 @@ use crate::stage::Context;
 use crate::stage::apply::Rollout;
 use crate::stage::contact::until;
 use crate::stage::settle::{Awaited, Nothing, Waiting, Watches, kubectl, settle};
-use crate::verdict::{Expectation, Judge, Limits, Rule, Snapshot};
+use crate::verdict::{Expectation, Judge, Limits, Snapshot};
 
 const GROUP: &str = "helm.cattle.io";
 /// What Helm notes on everything that a chart brings.
@@ -119,12 +119,8 @@ async fn installed(context: &Context, watch: &mut Watch, chart: &Chart) -> Resul
     let timeout = Some(context.settle.timeout.unwrap_or(INSTALLS));
     let limits = Limits { soak: Duration::ZERO, stall: Duration::MAX, timeout };
     let judge = Judge::new(job, Arc::default(), limits, true);
-    let mut waiting = Waiting::new(context, watch.clone(), vec![judge], started);
-    if let Err(error) = waiting.run(&mut Nothing).await {
-        let late = waiting.failed().iter().any(|(_, cause)| cause.rule == Rule::Deadline);
-        let error = if late { error.with_kind(Kind::Unknown) } else { error };
-        return Err(error.hint(kubectl(&chart.job, "logs", "")));
-    }
+    let outcome = Waiting::new(context, watch.clone(), vec![judge], started).run(&mut Nothing).await;
+    outcome.map_err(|error| error.hint(kubectl(&chart.job, "logs", "")))?;
     context.events.send(Event::JobCompleted { job: chart.job.clone(), elapsed: started.elapsed() });
     Ok(())
 }

@@ -145,7 +145,7 @@ async fn await_end(
     let again = "mend it and run the same command again: a failed Job is deleted and run anew";
     if failed.contains(&Rule::Deadline) {
         let attach = "it may still do its work; the same command again attaches to it";
-        return Err(error.with_kind(Kind::Unknown).hint(logs).hint(attach));
+        return Err(error.hint(logs).hint(attach));
     }
     if failed.contains(&Rule::JobFailed) {
         pods_ended(context, watch, &job).await;

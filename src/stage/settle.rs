@@ -17,7 +17,8 @@ use crate::model::ObjectKey;
 use crate::stage::contact::{BLINK, Clock, Contact, until};
 use crate::stage::{Context, evidence};
 use crate::verdict::{
-    Answer, Answers, Baseline, Cause, Expectation, Judge, Limits, Progressing, Question, Rule, Snapshot, Verdict,
+    Answer, Answers, Baseline, Cause, Expectation, Judge, Limits, Meddling, Progressing, Question, Rule, Snapshot,
+    Verdict,
 };
 
 /// A change seldom comes alone: what comes within this time is looked at together. Each workload adds to it, so that
@@ -246,7 +247,7 @@ impl<'a> Waiting<'a> {
                     self.on_its_way(&key, on);
                     self.judges.push(judge);
                 }
-                Verdict::Superseded(why) => elsewhere = elsewhere.or(Some(superseded(&key, &why))),
+                Verdict::Superseded(how) => elsewhere = elsewhere.or(Some(superseded(&key, how))),
                 Verdict::Unknown(why) => elsewhere = elsewhere.or(Some(unknown(&key, &why))),
                 Verdict::Failed(cause) => self.failed.push((key, cause)),
             }
@@ -311,10 +312,10 @@ impl<'a> Waiting<'a> {
     }
 }
 
-fn superseded(key: &ObjectKey, why: &str) -> Error {
-    let error = Error::new(Kind::Unknown, format!("{key} is not what was applied any more: {why}"))
+fn superseded(key: &ObjectKey, how: Meddling) -> Error {
+    let error = Error::new(Kind::Unknown, format!("{key} is not what was applied any more: {how}"))
         .hint(format!("see who changed it: {}", kubectl(key, "get", " --show-managed-fields -o yaml")));
-    if why.contains("paused") { error.hint(kubectl(key, "rollout resume", "")) } else { error }
+    if how == Meddling::Paused { error.hint(kubectl(key, "rollout resume", "")) } else { error }
 }
 
 fn unknown(key: &ObjectKey, why: &str) -> Error {
@@ -323,7 +324,9 @@ fn unknown(key: &ObjectKey, why: &str) -> Error {
 }
 
 fn failed(key: &ObjectKey, cause: &Cause) -> Error {
-    let error = Error::new(Kind::Stranded, format!("{key} failed: {}", cause.meaning));
+    // A Job that takes longer than it is waited for may still do its work.
+    let kind = if key.kind == "Job" && cause.rule == Rule::Deadline { Kind::Unknown } else { Kind::Stranded };
+    let error = Error::new(kind, format!("{key} failed: {}", cause.meaning));
     let error = cause.advice.iter().fold(error, |error, advice| error.hint(advice.clone()));
     match &cause.pod {
         // A gate says itself how to go on: its pods may be gone.

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::limits::portion;
 use super::pods::{controller, is_live, is_terminating, of_controller, ready};
 use super::snapshot::Snapshot;
-use super::standing::{Early, Refused, Rollout, Standing, live};
+use super::standing::{Early, Meddling, Refused, Rollout, Standing, live};
 use super::words::old_pods;
 use super::{Expectation, superseded};
 
@@ -19,7 +19,7 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
         return Err(Early::Unobserved);
     };
     if spec.paused == Some(true) {
-        return Err(Early::Superseded("somebody paused it".to_owned()));
+        return Err(Early::Superseded(Meddling::Paused));
     }
     superseded(expectation, &spec.template)?;
     // Before that, the status speaks of an earlier change.

@@ -7,7 +7,7 @@ use super::Expectation;
 use super::cause::{Cause, Rule};
 use super::pods::{is_live, of_controller, parts};
 use super::snapshot::Snapshot;
-use super::standing::{Early, Standing, live, refused_by_event};
+use super::standing::{Early, Meddling, Standing, live, refused_by_event};
 
 /// It is complete only when it says so, and has failed from `FailureTarget` on, while its pods may still be ending.
 pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot) -> Result<Standing<'a>, Early> {
@@ -15,7 +15,7 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
     let pods = of_controller(snapshot, &expectation.uid);
     let suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
     if suspended {
-        return Err(Early::Superseded("it is suspended, and nobody knows for how long".to_owned()));
+        return Err(Early::Superseded(Meddling::Suspended));
     }
     let Some(status) = job.status.as_ref().filter(|status| status.start_time.is_some()) else {
         return Err(Early::Unobserved);

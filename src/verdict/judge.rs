@@ -17,7 +17,7 @@ use super::rules::exits::meaning as ended;
 use super::rules::probes::target;
 use super::rules::{Fails, Scene, Sign, signs};
 use super::snapshot::Snapshot;
-use super::standing::{Early, Rollout, Standing, gone};
+use super::standing::{Early, Meddling, Rollout, Standing, gone};
 use super::{Expectation, daemon_set, deployment, job, stateful_set};
 
 /// A controller that has not looked at a change for so long is told of, and given up.
@@ -43,7 +43,7 @@ pub enum Verdict {
         replicas: i32,
     },
     /// Somebody else changed what is being waited for.
-    Superseded(String),
+    Superseded(Meddling),
     /// Nothing can be said: whoever should work on it does not.
     Unknown(String),
     /// It will not get there by itself.
@@ -136,7 +136,7 @@ impl Judge {
     fn early(&mut self, early: Early, look: &mut Look) -> Verdict {
         let why = match early {
             Early::Failed(cause) => return Verdict::Failed(cause),
-            Early::Superseded(why) => return Verdict::Superseded(why),
+            Early::Superseded(how) => return Verdict::Superseded(how),
             Early::Unseen(why) => {
                 let since = *self.memory.unseen.get_or_insert(look.now);
                 if !self.expectation.replaceable && look.reached(since + UNSEEN) {

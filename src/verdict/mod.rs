@@ -37,6 +37,7 @@ pub use judge::{Judge, Progressing, Verdict, Warning};
 pub use limits::{Limits, needed};
 pub use snapshot::{Kept, Objects, Snapshot};
 use standing::Early;
+pub use standing::Meddling;
 
 /// What an apply promised.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +88,7 @@ fn superseded(expectation: &Expectation, template: &PodTemplateSpec) -> Result<(
     if expectation.template.as_deref().is_none_or(|ours| ours == template) {
         return Ok(());
     }
-    Err(Early::Superseded("somebody else changed its pod template".to_owned()))
+    Err(Early::Superseded(Meddling::Template))
 }
 
 #[cfg(test)]

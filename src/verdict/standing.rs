@@ -1,5 +1,7 @@
 //! How a workload stands, whatever its kind.
 
+use std::fmt;
+
 use k8s_openapi::api::apps::v1::DeploymentCondition;
 use k8s_openapi::api::core::v1::{Event, Pod};
 
@@ -50,6 +52,27 @@ pub(super) struct Refused<'a> {
     pub message: &'a str,
 }
 
+/// What somebody else did to what is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meddling {
+    /// `spec.paused` of a Deployment.
+    Paused,
+    /// `spec.suspend` of a Job.
+    Suspended,
+    /// Another pod template.
+    Template,
+}
+
+impl fmt::Display for Meddling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Paused => "somebody paused it",
+            Self::Suspended => "it is suspended, and nobody knows for how long",
+            Self::Template => "somebody else changed its pod template",
+        })
+    }
+}
+
 /// Why there is nothing to judge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Early {
@@ -57,7 +80,7 @@ pub(super) enum Early {
     Unseen(&'static str),
     /// Its controller has not looked at it since.
     Unobserved,
-    Superseded(String),
+    Superseded(Meddling),
     Failed(Box<Cause>),
 }
 

@@ -87,11 +87,19 @@ rotated() {
 # The API server's audit log, from now on.
 audit_from() { AUDIT_LINES=$(stat -c '%i %s' "$SANDBOX_AUDIT_LOG"); }
 
+# What it has logged since then. The file of that moment may have another name by now, when a new one was begun.
+audit_entries() {
+  local inode=${AUDIT_LINES% *} size=${AUDIT_LINES#* }
+  if [[ $(stat -c %i "$SANDBOX_AUDIT_LOG") != "$inode" ]]; then
+    find "$(dirname "$SANDBOX_AUDIT_LOG")" -inum "$inode" -exec tail -c "+$((size + 1))" {} +
+    size=0
+  fi
+  tail -c "+$((size + 1))" "$SANDBOX_AUDIT_LOG"
+}
+
 # audit_since NAMESPACE: requests of hdeploy since then that name the namespace, as "verb URI" lines.
 audit_since() {
-  local inode=${AUDIT_LINES% *} size=${AUDIT_LINES#* }
-  [[ $(stat -c %i "$SANDBOX_AUDIT_LOG") = "$inode" ]] || size=0
-  tail -c "+$((size + 1))" "$SANDBOX_AUDIT_LOG" |
+  audit_entries |
     jq -r --arg name "$1" 'select((.userAgent // "" | startswith("hdeploy/")) and (.requestURI | contains($name))) |
       "\(.verb) \(.requestURI)"'
 }

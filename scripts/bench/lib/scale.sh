@@ -56,9 +56,7 @@ scale_deploy() {
 
 # The audit log says when each pod became ready, and when its controller said so.
 scale_read() {
-  local inode=${AUDIT_LINES% *} size=${AUDIT_LINES#* }
-  [[ $(stat -c %i "$SANDBOX_AUDIT_LOG") = "$inode" ]] || size=0
-  tail -c "+$((size + 1))" "$SANDBOX_AUDIT_LOG" | jq -c --arg name "$SCALE" 'select(.objectRef.namespace == $name and .stage == "ResponseComplete")' > "$WORK/scale/audit"
+  audit_entries | jq -c --arg name "$SCALE" 'select(.objectRef.namespace == $name and .stage == "ResponseComplete")' > "$WORK/scale/audit"
   awk '{ printf "%.4f %d\n", 100 * ($1 + $2) / $3, $4 }' "$WORK/scale/cost" >> "$WORK/samples/scale-cost"
   awk '{ print $3, 0 }' "$WORK/scale/cost" >> "$WORK/samples/scale-whole"
   jq -rn --slurpfile audit "$WORK/scale/audit" --slurpfile said "$WORK/out/scale" '
