@@ -41,13 +41,14 @@ clean() {
   exit "$status"
 }
 
-# Every namespace and node of this benchmark, waited for until it is gone.
+# Every namespace and node of this benchmark, waited for until it is gone, and whatever else has no namespace.
 delete_namespaces() {
   local names
   names=$(kubectl get namespaces -o name | grep "^namespace/$NAME-" || true)
   # shellcheck disable=SC2086 # one word for each
   [[ -z $names ]] || kubectl delete --wait --timeout=300s $names > /dev/null
   kubectl delete --ignore-not-found node "$NAME" > /dev/null
+  kubectl delete --ignore-not-found storageclasses,validatingwebhookconfigurations -l bench=latency > /dev/null
   kubectl delete --ignore-not-found -n kube-system helmchartconfigs.helm.cattle.io "$NAME-hdeploy" "$NAME-script" "$NAME-kapp" > /dev/null
 }
 

@@ -2,7 +2,10 @@
 # shellcheck shell=bash disable=SC2153,SC2016
 
 VERDICT_SIDES=(hdeploy script kapp helm)
-VERDICT_SERVICES=(api worker admin web)
+# As many as the product runs of them, and how it replaces them.
+VERDICT_SERVICES=('api 3 RollingUpdate' 'worker 1 Recreate' 'admin 1 RollingUpdate' 'web 3 RollingUpdate')
+# What ends when it is told to, as servers do.
+VERDICT_COMMAND="trap 'exit 0' TERM; httpd -f -p 8080 -h /tmp & wait"
 # What the others are given; hdeploy finds its own.
 VERDICT_TIMEOUT=60
 
@@ -12,6 +15,7 @@ verdict_prepare() {
   local side
   for side in "${VERDICT_SIDES[@]}"; do
     kubectl create namespace "$NAME-$side" > /dev/null
+    pull_secret "$NAME-$side" pull "$SANDBOX_REGISTRY_PASSWORD"
     mkdir -p "$WORK/verdict/$side/manifests"
   done
   cat > "$WORK/verdict/hdeploy/config.yaml" << Y
@@ -39,15 +43,19 @@ verdict_image() {
 
 # verdict_manifests SIDE IMAGE [COMMAND]: the four Deployments.
 verdict_manifests() {
-  local side=$1 image=$2 command=${3:-httpd -f -p 8080 -h /tmp} folder=manifests service
+  local side=$1 image=$2 command=${3:-$VERDICT_COMMAND} folder=manifests service replicas strategy rolling
   [[ $side != helm ]] || folder=templates
   for service in "${VERDICT_SERVICES[@]}"; do
+    read -r service replicas strategy <<< "$service"
+    rolling=
+    [[ $strategy = Recreate ]] || rolling=', rollingUpdate: {maxSurge: 1, maxUnavailable: 0}'
     cat << Y
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: $service, namespace: $NAME-$side, labels: {app: $service}}
 spec:
-  replicas: 1
+  replicas: $replicas
+  strategy: {type: $strategy$rolling}
   selector: {matchLabels: {app: $service}}
   template:
     metadata: {labels: {app: $service}}
@@ -81,7 +89,7 @@ verdict_side() {
     script)
       kubectl apply -f "$folder/manifests" || return
       for service in "${VERDICT_SERVICES[@]}"; do
-        kubectl -n "$NAME-script" rollout status "deployment/$service" --timeout "${VERDICT_TIMEOUT}s" || return
+        kubectl -n "$NAME-script" rollout status "deployment/${service%% *}" --timeout "${VERDICT_TIMEOUT}s" || return
       done
       ;;
     kapp) "$KAPP" deploy --app verdict --namespace "$NAME-kapp" --file "$folder/manifests" --wait-timeout "${VERDICT_TIMEOUT}s" --yes ;;
@@ -91,7 +99,6 @@ verdict_side() {
 
 verdict_measure() {
   local round side
-  verdict_pull_secrets
   for side in "${VERDICT_SIDES[@]}"; do
     verdict_manifests "$side" "${VERDICT_IMAGES[0]}"
     verdict_run "$side" "rollout-$side-first"
@@ -106,17 +113,14 @@ verdict_measure() {
       verdict_since_first_write rollout-hdeploy run_finished rollout-hdeploy-writes
     done
   done
-  verdict_failures missing "${VERDICT_IMAGES[0]%@*}@sha256:$(printf '%064d' 7)" 'httpd -f -p 8080 -h /tmp'
+  verdict_failures missing "${VERDICT_IMAGES[0]%@*}@sha256:$(printf '%064d' 7)" "$VERDICT_COMMAND"
   verdict_failures crash "${VERDICT_IMAGES[0]}" 'echo fatal: it cannot start; exit 1'
 }
 
-# So that an image which is not there is asked for with credentials.
-verdict_pull_secrets() {
-  local side
-  for side in "${VERDICT_SIDES[@]}"; do
-    kubectl -n "$NAME-$side" create secret docker-registry pull --docker-server "$SANDBOX_REGISTRY" \
-      --docker-username "$SANDBOX_REGISTRY_USER" --docker-password "$SANDBOX_REGISTRY_PASSWORD" > /dev/null
-  done
+# pull_secret NAMESPACE NAME PASSWORD: so that an image which is not there is asked for with credentials.
+pull_secret() {
+  kubectl -n "$1" create secret docker-registry "$2" --docker-server "$SANDBOX_REGISTRY" \
+    --docker-username "$SANDBOX_REGISTRY_USER" --docker-password "$3" > /dev/null
 }
 
 # verdict_failures NAME IMAGE COMMAND: the others once, as each of them waits for its whole timeout.

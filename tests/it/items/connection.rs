@@ -83,6 +83,15 @@ impl Waiting {
         let lasted = since.elapsed();
         (outcome, lasted, self.product)
     }
+
+    /// It settles within so much time from now, and nothing was written twice.
+    #[track_caller]
+    fn settles(self, within: Duration) -> Outcome {
+        let (outcome, lasted, product) = self.ends(Instant::now());
+        assert!(lasted < within, "{lasted:?}: {}", outcome.text());
+        assert_eq!(applied(&product), 1);
+        outcome.exits(0).says("settled")
+    }
 }
 
 /// A product, and a relay in front of the control plane.
@@ -149,10 +158,7 @@ fn b3_a_rollout_that_becomes_good_behind_a_dead_connection_settles() {
     let (product, relay) = relayed("halfopen");
     let waiting = Waiting::new(product, "sim/slow:5", &[], &relay.kubeconfig);
     relay.freeze();
-    let (outcome, lasted, product) = waiting.ends(Instant::now());
-    outcome.exits(0).says("settled");
-    assert!(lasted < Duration::from_secs(20), "{lasted:?}");
-    assert_eq!(applied(&product), 1);
+    waiting.settles(Duration::from_secs(20));
 }
 
 #[test]
@@ -222,10 +228,8 @@ fn b1_b5_refusals_for_now_leave_a_rollout_undecided_and_are_said() {
         waiting.until(|| lists() >= before + 6);
         assert!(waiting.waits(), "{code}");
         proxy.pass();
-        let (outcome, lasted, product) = waiting.ends(Instant::now());
-        outcome.exits(0).says("contact is lost").says(&format!("the API server answered {code}")).says("settled");
-        assert!(lasted < Duration::from_secs(15), "{code} {lasted:?}");
-        assert_eq!(applied(&product), 1);
+        let outcome = waiting.settles(Duration::from_secs(15));
+        outcome.says("contact is lost").says(&format!("the API server answered {code}"));
     }
 }
 
@@ -237,10 +241,7 @@ fn b5_connections_that_break_again_and_again_do_not_disturb_a_rollout() {
         relay.cut();
         lasts(Duration::from_millis(700));
     }
-    let (outcome, lasted, product) = waiting.ends(Instant::now());
-    outcome.exits(0).says("settled");
-    assert!(lasted < Duration::from_secs(10), "{lasted:?}");
-    assert_eq!(applied(&product), 1);
+    waiting.settles(Duration::from_secs(10));
 }
 
 #[test]
@@ -251,10 +252,7 @@ fn b5_a_network_that_swallows_everything_for_a_while_does_not_disturb_a_rollout(
     lasts(Duration::from_secs(12));
     assert!(waiting.waits());
     relay.up();
-    let (outcome, lasted, product) = waiting.ends(Instant::now());
-    outcome.exits(0).says("contact is lost").says("contact is back").says("settled");
-    assert!(lasted < Duration::from_secs(12), "{lasted:?}");
-    assert_eq!(applied(&product), 1);
+    waiting.settles(Duration::from_secs(12)).says("contact is lost").says("contact is back");
 }
 
 #[test]
@@ -294,16 +292,12 @@ fn b5_a_restart_of_the_api_server_does_not_disturb_a_rollout() {
     let own = Own::new("restarted");
     let product = Product::on(own.0, "restarted");
     let mut waiting = Waiting::new(product, "sim/slow:40", &[], &own.0.kubeconfig);
-    let ended = Instant::now();
     own.signal("apiserver", Signal::KILL);
     own.until_ended("apiserver");
     lasts(Duration::from_secs(3));
     assert!(waiting.waits());
     own.start();
-    let (outcome, lasted, product) = waiting.ends(ended);
-    outcome.exits(0).says("settled").says("contact is lost").says("contact is back");
-    assert!(lasted < Duration::from_mins(2), "{lasted:?}");
-    assert_eq!(applied(&product), 1);
+    waiting.settles(Duration::from_mins(2)).says("contact is lost").says("contact is back");
 }
 
 #[test]
@@ -316,9 +310,8 @@ fn w1_old_pods_that_run_are_no_success_while_the_controller_stands_still() {
     let mut waiting = Waiting::new(product, "sim/ok:1", &[], &own.0.kubeconfig);
     lasts(Duration::from_secs(10));
     assert!(waiting.waits());
-    let went_on = Instant::now();
     own.signal("controller-manager", Signal::CONT);
-    let (outcome, _, product) = waiting.ends(went_on);
+    let (outcome, _, product) = waiting.ends(Instant::now());
     outcome.exits(0).says("settled");
     let image = ["deployment,pods", "-o", "jsonpath={.items[*].spec.containers[0].image}"];
     product.until(&image, |image| image == "sim/ok:1");

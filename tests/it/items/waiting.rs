@@ -9,19 +9,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::verdicts::{evict, lines, recorded, replayed, short_deadline};
-use crate::support::Outcome;
 use crate::support::sim::{Own, Product, Recording, workload};
+use crate::support::{Outcome, meanwhile};
 
 const SOAK: [&str; 5] = ["all", "--tag", "v1", "--soak", "10"];
-
-/// A deploy, and what happens while it waits.
-fn meanwhile(product: &Product, work: impl FnOnce()) -> Outcome {
-    thread::scope(|scope| {
-        let deploy = scope.spawn(|| product.deploy());
-        work();
-        deploy.join().expect("a deploy")
-    })
-}
 
 /// The lines about something that happened.
 fn told<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
@@ -86,7 +77,7 @@ fn w4_w19_what_the_controller_said_of_a_bad_release_is_no_failure_of_the_next_on
                 release("sim/ok:v1");
                 product.deploy().exits(0);
                 release("sim/never:v2");
-                meanwhile(&product, || short_deadline(&product)).exits(2).says("progressDeadlineSeconds");
+                meanwhile(|| product.deploy(), || short_deadline(&product)).exits(2).says("progressDeadlineSeconds");
                 // Back, and then forward from another bad one.
                 release("sim/ok:v1");
                 product.deploy().exits(0).says("settled with 1 replica");
@@ -161,12 +152,15 @@ fn w12_a_pod_that_is_evicted_in_the_middle_of_a_rollout_is_no_failure_and_no_tro
     release("sim/ok:v1");
     product.deploy().exits(0);
     release("sim/slow:4");
-    let outcome = meanwhile(&product, || {
-        until_running(&product, 3);
-        let newest =
-            ["get", "pods", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[-1:].metadata.name}"];
-        evict(&product, &product.kubectl(&newest));
-    });
+    let outcome = meanwhile(
+        || product.deploy(),
+        || {
+            until_running(&product, 3);
+            let newest =
+                ["get", "pods", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[-1:].metadata.name}"];
+            evict(&product, &product.kubectl(&newest));
+        },
+    );
     outcome.exits(0).says("settled with 2 replicas").never_says("error:").never_says("taken away");
 }
 
@@ -174,18 +168,24 @@ fn w12_a_pod_that_is_evicted_in_the_middle_of_a_rollout_is_no_failure_and_no_tro
 fn w14_scaling_meanwhile_is_followed_and_a_pause_ends_the_wait_without_a_verdict() {
     let product = Product::new("scaled");
     product.workload("api", "sim/slow:8");
-    let outcome = meanwhile(&product, || {
-        until_running(&product, 1);
-        product.kubectl(&["scale", "deployment", "api", "--replicas=3"]);
-    });
+    let outcome = meanwhile(
+        || product.deploy(),
+        || {
+            until_running(&product, 1);
+            product.kubectl(&["scale", "deployment", "api", "--replicas=3"]);
+        },
+    );
     outcome.exits(0).says("settled with 3 replicas");
 
     let product = Product::new("paused");
     product.workload("api", "sim/never:v1");
-    let outcome = meanwhile(&product, || {
-        until_running(&product, 1);
-        product.kubectl(&["rollout", "pause", "deployment/api"]);
-    });
+    let outcome = meanwhile(
+        || product.deploy(),
+        || {
+            until_running(&product, 1);
+            product.kubectl(&["rollout", "pause", "deployment/api"]);
+        },
+    );
     outcome.exits(3).says("somebody paused it").never_says("settled with 1");
 }
 

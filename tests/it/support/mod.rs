@@ -1,6 +1,7 @@
 //! What tests stand on: the sandbox that `scripts/test` brought up, and projects made for one test each.
 
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 mod audit;
@@ -17,6 +18,15 @@ pub use project::Project;
 pub use proxy::{Fate, Proxy};
 pub use relay::Relay;
 pub use sandbox::{Sandbox, kubectl, pods};
+
+/// What a `deploy` comes to, when there is `work` while it waits.
+pub fn meanwhile(deploy: impl FnOnce() -> Outcome + Send, work: impl FnOnce()) -> Outcome {
+    thread::scope(|scope| {
+        let deploy = scope.spawn(deploy);
+        work();
+        deploy.join().expect("a deploy")
+    })
+}
 
 /// Lets so much time pass: an outage that lasts.
 pub fn lasts(time: Duration) {

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{SOAK, api, container, deployed, meanwhile, product, reads, running, until_running};
+use super::{SOAK, api, container, deployed, product, reads, running, until_running};
+use crate::support::meanwhile;
 
 #[test]
 fn v8_d2_a_program_that_crashes_at_once_fails_with_its_last_words() {
@@ -42,11 +43,14 @@ fn v5_a_config_map_that_vanishes_before_the_container_starts_is_named() {
         })],
     );
     project.kubectl(&["create", "configmap", "colours", "--from-literal", "front=blue"]);
-    let outcome = meanwhile(&project, &[], || {
-        let pod = until_running(&project, "app=api", "initContainerStatuses");
-        project.kubectl(&["delete", "configmap", "colours"]);
-        project.kubectl(&["exec", &pod, "-c", "wait", "--", "touch", "/go"]);
-    });
+    let outcome = meanwhile(
+        || project.deploy_with(&[], &[]),
+        || {
+            let pod = until_running(&project, "app=api", "initContainerStatuses");
+            project.kubectl(&["delete", "configmap", "colours"]);
+            project.kubectl(&["exec", &pod, "-c", "wait", "--", "touch", "/go"]);
+        },
+    );
     reads(&outcome.exits(2), "config-map-vanished");
 }
 

@@ -7,8 +7,8 @@ use std::thread;
 use hdeploy::model::Digest;
 use serde_json::{Value, json};
 
-use super::{api, container, deployed, meanwhile, product, reads};
-use crate::support::{Project, Sandbox};
+use super::{api, container, deployed, product, reads};
+use crate::support::{Project, Sandbox, meanwhile};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -72,10 +72,14 @@ fn w6_d7_a_registry_that_is_down_for_a_moment_is_a_warning_and_no_failure() {
     let project = Project::bare("down", &super::text(&[pulling(&format!("{address}/{image}"))]));
     let Sandbox { user, password, .. } = project.sandbox();
     project.pull_secret("pull", &address, user, password);
-    let outcome = meanwhile(&project, &[], || {
-        project.until(&["events", "-o", "jsonpath={.items[*].message}"], |said| said.contains("connection refused"));
-        forward(&address, registry);
-    });
+    let outcome = meanwhile(
+        || project.deploy_with(&[], &[]),
+        || {
+            project
+                .until(&["events", "-o", "jsonpath={.items[*].message}"], |said| said.contains("connection refused"));
+            forward(&address, registry);
+        },
+    );
     outcome
         .exits(0)
         .says("warning: ")

@@ -9,8 +9,6 @@ mod images;
 mod others;
 mod probes;
 
-use std::thread;
-
 use insta::Settings;
 use serde_json::{Value, json};
 
@@ -88,15 +86,6 @@ fn product(name: &str, objects: &[Value]) -> Project {
 #[track_caller]
 fn deployed(name: &str, objects: &[Value], arguments: &[&str]) -> Outcome {
     product(name, objects).deploy_with(arguments, &[])
-}
-
-/// A deploy, and what happens while it waits.
-fn meanwhile(project: &Project, arguments: &[&str], work: impl FnOnce()) -> Outcome {
-    thread::scope(|scope| {
-        let deploy = scope.spawn(|| project.deploy_with(arguments, &[]));
-        work();
-        deploy.join().expect("a deploy")
-    })
 }
 
 /// Waits until a container of a pod with these labels runs, and returns the pod's name.

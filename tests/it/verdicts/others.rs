@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{SOAK, api, container, meanwhile, probe, product, reads, running, text, until_running};
+use super::{SOAK, api, container, probe, product, reads, running, text, until_running};
+use crate::support::meanwhile;
 
 const BROKEN: &str = "echo 'fatal: no such table'; exit 7";
 
@@ -58,12 +59,15 @@ fn w13_what_crashed_for_want_of_an_earlier_wave_is_no_failure_of_its_own() {
         times(&found).expect("a number")
     };
     let before = pauses(0);
-    let outcome = meanwhile(&project, &[], || {
-        let pod = until_running(&project, "app=base", "containerStatuses");
-        pauses(before);
-        // It pauses for twenty seconds at least before it is started again.
-        project.kubectl(&["exec", &pod, "--", "touch", "/tmp/up"]);
-    });
+    let outcome = meanwhile(
+        || project.deploy_with(&[], &[]),
+        || {
+            let pod = until_running(&project, "app=base", "containerStatuses");
+            pauses(before);
+            // It pauses for twenty seconds at least before it is started again.
+            project.kubectl(&["exec", &pod, "--", "touch", "/tmp/up"]);
+        },
+    );
     outcome.exits(0).says("api            settled with 1 replica").never_says("error:");
 }
 
@@ -74,10 +78,13 @@ fn w12_a_pod_that_somebody_deletes_in_the_middle_of_a_rollout_is_no_failure() {
         container(api)["readinessProbe"] = probe(&json!({"exec": {"command": ["test", "-e", "/tmp/up"]}}), 30);
     });
     let project = product("deletedpod", &[slow]);
-    let outcome = meanwhile(&project, &[], || {
-        let pod = until_running(&project, "app=api", "containerStatuses");
-        project.kubectl(&["delete", "pod", &pod]);
-    });
+    let outcome = meanwhile(
+        || project.deploy_with(&[], &[]),
+        || {
+            let pod = until_running(&project, "app=api", "containerStatuses");
+            project.kubectl(&["delete", "pod", &pod]);
+        },
+    );
     outcome.exits(0).says("settled with 2 replicas").never_says("error:");
 }
 
@@ -91,10 +98,13 @@ fn never_ready() -> serde_json::Value {
 #[test]
 fn w14_a_template_that_somebody_changes_meanwhile_is_neither_called_settled_nor_failed() {
     let project = product("meddled", &[never_ready()]);
-    let outcome = meanwhile(&project, &[], || {
-        until_running(&project, "app=api", "containerStatuses");
-        project.kubectl(&["set", "env", "deployment/api", "WHO=me"]);
-    });
+    let outcome = meanwhile(
+        || project.deploy_with(&[], &[]),
+        || {
+            until_running(&project, "app=api", "containerStatuses");
+            project.kubectl(&["set", "env", "deployment/api", "WHO=me"]);
+        },
+    );
     let outcome = outcome.exits(3).never_says("settled");
     reads(&outcome, "template-changed");
 }
@@ -102,9 +112,12 @@ fn w14_a_template_that_somebody_changes_meanwhile_is_neither_called_settled_nor_
 #[test]
 fn w15_a_deployment_that_somebody_deletes_meanwhile_fails_as_that() {
     let project = product("deleted", &[never_ready()]);
-    let outcome = meanwhile(&project, &[], || {
-        until_running(&project, "app=api", "containerStatuses");
-        project.kubectl(&["delete", "deployment", "api", "--wait=false"]);
-    });
+    let outcome = meanwhile(
+        || project.deploy_with(&[], &[]),
+        || {
+            until_running(&project, "app=api", "containerStatuses");
+            project.kubectl(&["delete", "deployment", "api", "--wait=false"]);
+        },
+    );
     reads(&outcome.exits(2), "deployment-deleted");
 }

@@ -5,6 +5,7 @@ use std::thread;
 use serde_json::json;
 
 use super::{JSON, behind_a_gate, create, failed, with_namespace};
+use crate::support::meanwhile;
 use crate::support::sim::{Product, workload};
 
 /// Files of a product whose only workload is `api`, changed as text.
@@ -241,11 +242,7 @@ pub fn short_deadline(product: &Product) {
 fn v20_a_deployment_that_its_controller_gives_up_fails_at_once_with_what_it_waits_for() {
     let product = with_namespace("deadline");
     product.workload("api", "sim/never:v1");
-    let outcome = thread::scope(|scope| {
-        let deploy = scope.spawn(|| product.hdeploy(&JSON));
-        short_deadline(&product);
-        deploy.join().expect("a deploy")
-    });
+    let outcome = meanwhile(|| product.hdeploy(&JSON), || short_deadline(&product));
     let cause = failed(outcome, "deadline", "HTTP probe failed with statuscode: 404", 14.0, 20.0);
     assert!(cause["meaning"].as_str().is_some_and(|text| text.contains("progressDeadlineSeconds")), "{cause}");
 }

@@ -3,12 +3,10 @@
 mod cluster;
 mod recorded;
 
-use std::thread;
-
 use serde_json::Value;
 
-use crate::support::Outcome;
 use crate::support::sim::Product;
+use crate::support::{Outcome, meanwhile};
 
 pub(super) use cluster::{evict, short_deadline};
 pub(super) use recorded::{recorded, replayed};
@@ -47,13 +45,12 @@ fn failed(outcome: Outcome, rule: &str, words: &str, from: f64, to: f64) -> Valu
 /// A deploy, and what happens while its gate holds the workloads back.
 fn behind_a_gate(product: &Product, work: impl FnOnce()) -> Outcome {
     product.job("migrate", "sim/held:0");
-    thread::scope(|scope| {
-        let deploy = scope.spawn(|| product.hdeploy(&JSON));
+    let at_the_gate = || {
         product.until(&["pods", "-o", "jsonpath={.items[*].status.phase}"], |phases| phases.contains("Running"));
         work();
         product.kubectl(&["label", "pods", "--all", "go=now"]);
-        deploy.join().expect("a deploy")
-    })
+    };
+    meanwhile(|| product.hdeploy(&JSON), at_the_gate)
 }
 
 /// The namespace, before the first deploy.
