@@ -36,7 +36,7 @@ begin() {
 clean() {
   local status=$?
   delete_namespaces || true
-  ((${#PROGRAMS[@]} == 0)) || kill "${PROGRAMS[@]}" || true
+  ((${#PROGRAMS[@]} == 0)) || kill "${PROGRAMS[@]}" 2> /dev/null || true
   rm -rf "$WORK"
   exit "$status"
 }

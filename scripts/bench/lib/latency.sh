@@ -63,11 +63,13 @@ latency_objects() {
       pod: {volumes: [{name: "data", persistentVolumeClaim: {claimName: "data"}}]},
       beside: [{apiVersion: "v1", kind: "PersistentVolumeClaim", metadata: {name: "data"}, spec: {
         storageClassName: $class, accessModes: ["ReadWriteMany"], resources: {requests: {storage: "1Gi"}}}}]}' ;;
-    mount) jq -n '{pod: {volumes: [{name: "data", secret: {secretName: "wrong"}}]}, gate: true}' ;;
+    mount) jq -n '{container: {volumeMounts: [{name: "data", mountPath: "/data"}]},
+      pod: {volumes: [{name: "data", secret: {secretName: "wrong"}}]}, gate: true}' ;;
     webhook) jq -n '{gate: true}' ;;
     forbidden) jq -n '{container: {resources: {limits: {memory: "64Mi"}}}, gate: true}' ;;
     quota) jq -n '{}' ;;
-    taken | deadline) jq -n '{container: {readinessProbe: {exec: {command: ["false"]}, periodSeconds: 1}}}' ;;
+    # Without a moment to end in, an evicted pod is gone before anybody sees that it was evicted.
+    taken | deadline) jq -n '{container: {readinessProbe: {exec: {command: ["false"]}, periodSeconds: 1}}, pod: {terminationGracePeriodSeconds: 1}}' ;;
   esac
 }
 

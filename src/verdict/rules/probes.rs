@@ -74,11 +74,16 @@ pub(in crate::verdict) fn target(part: &Part<'_>, kind: &str) -> Option<String> 
     command.first().map(|program| format!("command {program}"))
 }
 
+/// Of a command with its path, and of one that is looked for.
+fn lacks_command(said: &str) -> bool {
+    said.contains("errored")
+        && (said.contains("no such file or directory") || said.contains("executable file not found"))
+}
+
 /// Each message carries another id, so that the same failure comes as many events.
 fn cannot_run(scene: &Scene<'_>, part: &Part<'_>) -> Option<Sign> {
-    let errored = |words: &str| words.contains("errored") && words.contains("no such file or directory");
     let events = || {
-        about_part(scene.snapshot, part).filter(move |event| reason(event) == "Unhealthy" && errored(message(event)))
+        about_part(scene.snapshot, part).filter(|event| reason(event) == "Unhealthy" && lacks_command(message(event)))
     };
     let times: i32 = events().map(|event| fresh(event, &scene.baseline.events)).sum();
     let newest = latest(events())?;
@@ -93,4 +98,20 @@ fn cannot_run(scene: &Scene<'_>, part: &Part<'_>) -> Option<Sign> {
         .advise("put the command into the image, or probe by HTTP or TCP");
         Sign::of_part(part, cause, if times >= CANNOT_RUN { Fails::NOW } else { Fails::Never })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_does_not_exist_is_read_from_the_kubelets_words() {
+        let of = |why: &str| {
+            format!("Readiness probe errored and resulted in unknown state: unable to start: exec: {why}: unknown")
+        };
+        assert!(lacks_command(&of("\"/no/such/program\": stat /no/such/program: no such file or directory")));
+        assert!(lacks_command(&of("\"no-such-program\": executable file not found in $PATH")));
+        assert!(!lacks_command(&of("context deadline exceeded")));
+        assert!(!lacks_command("Readiness probe failed: cat: /tmp/ready: no such file or directory"));
+    }
 }
