@@ -35,10 +35,17 @@ begin() {
 
 clean() {
   local status=$?
+  sandbox_alone
   delete_namespaces || true
   ((${#PROGRAMS[@]} == 0)) || kill "${PROGRAMS[@]}" 2> /dev/null || true
   rm -rf "$WORK"
   exit "$status"
+}
+
+# The full sandbox is the one that is meant again, and no further control plane runs.
+sandbox_alone() {
+  "$ROOT/scripts/sandbox/sandbox" down --control-plane "$NAME" 7>&-
+  eval "$("$ROOT/scripts/sandbox/sandbox" env)"
 }
 
 # Every namespace and node of this benchmark, waited for until it is gone, and whatever else has no namespace.
@@ -98,9 +105,9 @@ audit_entries() {
   tail -c "+$((size + 1))" "$SANDBOX_AUDIT_LOG"
 }
 
-# audit_since NAMESPACE: requests of hdeploy since then that name the namespace, as "verb URI" lines.
+# audit_since NAMESPACE: requests of hdeploy since then that name the namespace, watches apart, as "verb URI" lines.
 audit_since() {
   audit_entries |
-    jq -r --arg name "$1" 'select((.userAgent // "" | startswith("hdeploy/")) and (.requestURI | contains($name))) |
+    jq -r --arg name "$1" 'select(.verb != "watch" and (.userAgent // "" | startswith("hdeploy/")) and (.requestURI | contains($name))) |
       "\(.verb) \(.requestURI)"'
 }

@@ -6,21 +6,19 @@ SCALE_REPLICAS=5
 
 scale_prepare() {
   SCALE=$NAME-scale
+  "$ROOT/scripts/sandbox/sandbox" up --control-plane "$NAME" 7>&-
+  eval "$("$ROOT/scripts/sandbox/sandbox" env --control-plane "$NAME")"
+  delete_namespaces
   kubectl create namespace "$SCALE" > /dev/null
   mkdir -p "$WORK/scale/manifests"
   sed "s/^namespace: .*/namespace: $SCALE/" "$WORK/verdict/hdeploy/config.yaml" > "$WORK/scale/config.yaml"
-  "$KWOK" --kubeconfig "$KUBECONFIG" --manage-all-nodes=false --manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake \
+  "$KWOK" --config "$HERE/kwok/stages.yaml" --kubeconfig "$KUBECONFIG" --manage-all-nodes=false --manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake \
     > "$WORK/out/kwok" 2>&1 7>&- &
   PROGRAMS+=($!)
   kubectl apply -f - > /dev/null << Y
 apiVersion: v1
 kind: Node
-metadata:
-  name: $NAME
-  labels: {bench: scale}
-  annotations: {kwok.x-k8s.io/node: fake}
-spec:
-  taints: [{key: bench, effect: NoSchedule}]
+metadata: {name: $NAME, annotations: {kwok.x-k8s.io/node: fake}}
 Y
   kubectl wait --for=condition=Ready "node/$NAME" --timeout=30s > /dev/null
 }
@@ -31,7 +29,7 @@ scale_manifests() {
     {apiVersion: "v1", kind: "List", items: [range($workloads) | "w\(.)" | {
       apiVersion: "apps/v1", kind: "Deployment", metadata: {name: .},
       spec: {replicas: $replicas, selector: {matchLabels: {app: .}}, template: {metadata: {labels: {app: .}}, spec: {
-        nodeSelector: {bench: "scale"}, tolerations: [{key: "bench", operator: "Exists"}],
+        tolerations: [{operator: "Exists"}],
         containers: [{name: ., image: $image, env: [{name: "VALUE", value: $value}]}]}}}}]}' > "$WORK/scale/manifests/all.json"
 }
 
@@ -47,6 +45,7 @@ scale_measure() {
     scale_deploy roll
     scale_read
   done
+  sandbox_alone
 }
 
 scale_deploy() {

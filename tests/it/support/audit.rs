@@ -1,4 +1,4 @@
-//! What an API server logged: a line per write.
+//! What an API server logged: a line per write and per watch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Audit {
     }
 
     /// Writes by hdeploy in the namespace `project`, and to objects outside of namespaces that are called `project` or
-    /// `project-…`: everything but dry runs, reviews and the lock.
+    /// `project-…`: everything but watches, dry runs, reviews and the lock.
     pub fn writes(&self, project: &str) -> Vec<String> {
         let named =
             |name: &str| name.strip_prefix(project).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
@@ -39,6 +39,7 @@ impl Audit {
             let uri = text("/requestURI");
             (text("/objectRef/namespace") == project || named(text("/objectRef/name")))
                 && text("/userAgent").starts_with("hdeploy")
+                && text("/verb") != "watch"
                 && !uri.contains("dryRun=All")
                 && !uri.contains("accessreviews")
                 && !uri.contains("/leases")
