@@ -1,8 +1,11 @@
 //! Following a namespace.
 //!
 //! Every kind is listed, then watched for ten seconds from what was listed, and so on. A connection that dies
-//! silently, an event that was lost or a resourceVersion that is too old (410) cannot hide a change for longer.
+//! silently, an event that was lost or a resourceVersion that is too old (410) cannot hide a change for longer. A list of
+//! several pages comes once a minute only, and watches go on from each other in between: a server that holds events back
+//! and says nothing of it could hide a change for so long.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::{ObjectList, Request as Paths, Resource, WatchEvent};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -33,6 +37,10 @@ const SHORTEST_ROUND: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const KINDS: usize = 8;
+/// Objects of one answer. Thousands in one would be in memory twice.
+const PAGE: u32 = 500;
+/// So often comes a list of more than a page: it takes longer than everything that is watched.
+const LONG_LISTS: Duration = Duration::from_mins(1);
 
 /// A namespace that is being followed. Clones see the same; watching ends with the last one.
 #[derive(Clone)]
@@ -64,13 +72,30 @@ impl<K> Followed for K where
 {
 }
 
+/// An object without what nobody reads.
+#[derive(Clone)]
+struct Lean<K>(K);
+
+impl<'de, K: Followed> Deserialize<'de> for Lean<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut object = K::deserialize(deserializer)?;
+        object.strip();
+        Ok(Self(object))
+    }
+}
+
 impl Cluster {
     /// Follows the workloads of `namespace`, their pods, claims and events, until the last [`Watch`] is dropped.
     pub fn watch(&self, namespace: &str) -> Watch {
         let (sender, state) = watch::channel(State::default());
         let mut tasks = JoinSet::new();
-        let follower =
-            |slot| Follower { cluster: self.clone(), namespace: namespace.into(), sender: sender.clone(), slot };
+        let follower = |slot| Follower {
+            cluster: self.clone(),
+            namespace: namespace.into(),
+            sender: sender.clone(),
+            slot,
+            renewals: 0,
+        };
         tasks.spawn(follower(0).follow::<Deployment>());
         tasks.spawn(follower(1).follow::<StatefulSet>());
         tasks.spawn(follower(2).follow::<DaemonSet>());
@@ -121,18 +146,28 @@ struct Follower {
     namespace: String,
     sender: watch::Sender<State>,
     slot: usize,
+    /// How often credentials had been renewed when something was last asked for.
+    renewals: u32,
+}
+
+/// What was listed.
+struct Listed {
+    /// To watch from.
+    version: String,
+    /// Whether it took more than a page.
+    is_long: bool,
 }
 
 impl Follower {
-    async fn follow<K: Followed>(self) {
+    async fn follow<K: Followed>(mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let (began, renewals) = (Instant::now(), self.cluster.renewals());
+            let began = Instant::now();
             let rest = || SHORTEST_ROUND.saturating_sub(began.elapsed());
             let listed = self.list::<K>().await;
             let is_there = listed.is_ok();
             let ended = match listed {
-                Ok(watch) => self.events::<K>(watch).await,
+                Ok(listed) => self.rounds::<K>(listed, began + LONG_LISTS).await,
                 Err(failure) => Err(failure),
             };
             match ended {
@@ -141,13 +176,13 @@ impl Follower {
                     sleep(rest()).await;
                 }
                 // The next list mends it: the resourceVersion was too old.
-                Err(failure) if failure.code() == Some(410) => sleep(rest()).await,
+                Err(failure) if is_there && failure.code() == Some(410) => sleep(rest()).await,
                 Err(failure) => {
-                    // A connection that breaks says nothing about the next one.
-                    if is_there && failure.code().is_none() {
+                    // A connection that breaks, or an answer after good rounds, says nothing about the next one.
+                    if is_there && failure.code().is_none() || began.elapsed() > ROUND_PATIENCE {
                         pause = FIRST_PAUSE.max(rest());
                     }
-                    self.broken::<K>(failure, renewals).await;
+                    self.broken::<K>(failure).await;
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -155,33 +190,65 @@ impl Follower {
         }
     }
 
-    /// Lists everything; what to watch from there on.
-    async fn list<K: Followed>(&self) -> Result<http::Request<Vec<u8>>, Failure> {
+    /// Lists everything.
+    async fn list<K: Followed>(&mut self) -> Result<Listed, Failure> {
         let paths = Paths::new(K::url_path(&(), Some(&self.namespace)));
-        let request = paths.list(&ListParams::default()).map_err(|e| Failure::Transport(e.to_string()))?;
-        let answer = self.cluster.once(request).await?;
-        let list: ObjectList<K> = answer.json()?;
-        let version = list.metadata.resource_version.clone().unwrap_or_default();
-        self.tell(|snapshot| {
-            snapshot.replace(list.items);
-            snapshot.listed = answer.date.or(snapshot.listed);
-        });
-        let params = WatchParams::default().timeout(ROUND);
-        paths.watch(&params, &version).map_err(|e| Failure::Transport(e.to_string()))
+        let mut params = ListParams { field_selector: K::READ.map(str::to_owned), ..ListParams::default().limit(PAGE) };
+        let mut names = BTreeSet::new();
+        loop {
+            let request = paths.list(&params).map_err(|e| Failure::Transport(e.to_string()))?;
+            self.renewals = self.cluster.renewals();
+            let answer = self.cluster.once(request).await?;
+            let page: ObjectList<Lean<K>> = answer.json()?;
+            names.extend(page.items.iter().filter_map(|Lean(object)| object.metadata().name.clone()));
+            self.tell(|snapshot| page.items.into_iter().for_each(|Lean(object)| snapshot.put(object)));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => {
+                    self.tell(|snapshot| {
+                        snapshot.retain::<K>(&names);
+                        snapshot.listed = answer.date.or(snapshot.listed);
+                    });
+                    self.sender.send_modify(|state| state.health[self.slot] = Health::Current);
+                    let is_long = params.continue_token.is_some();
+                    return Ok(Listed { version: page.metadata.resource_version.unwrap_or_default(), is_long });
+                }
+            }
+        }
     }
 
-    async fn events<K: Followed>(&self, watch: http::Request<Vec<u8>>) -> Result<(), Failure> {
-        let events = self.watched::<K>(watch);
-        timeout(ROUND_PATIENCE, events).await.unwrap_or(Err(Failure::silent(ROUND_PATIENCE)))
+    /// Watches from what was `listed` on: one round, or after a long list rounds until it is time for the next one.
+    async fn rounds<K: Followed>(&mut self, mut listed: Listed, next_long: Instant) -> Result<(), Failure> {
+        loop {
+            let began = Instant::now();
+            self.renewals = self.cluster.renewals();
+            let round = self.watched::<K>(&mut listed.version);
+            timeout(ROUND_PATIENCE, round).await.unwrap_or(Err(Failure::silent(ROUND_PATIENCE)))?;
+            if !listed.is_long || Instant::now() >= next_long {
+                return Ok(());
+            }
+            sleep(SHORTEST_ROUND.saturating_sub(began.elapsed())).await;
+        }
     }
 
-    async fn watched<K: Followed>(&self, watch: http::Request<Vec<u8>>) -> Result<(), Failure> {
-        let mut events = pin!(self.cluster.client().request_events::<K>(watch).await?);
+    /// One round. `version` is what was seen last.
+    async fn watched<K: Followed>(&self, version: &mut String) -> Result<(), Failure> {
+        let paths = Paths::new(K::url_path(&(), Some(&self.namespace)));
+        let params =
+            WatchParams { field_selector: K::READ.map(str::to_owned), ..WatchParams::default().timeout(ROUND) };
+        let watch = paths.watch(&params, version).map_err(|e| Failure::Transport(e.to_string()))?;
+        let mut events = pin!(self.cluster.client().request_events::<Lean<K>>(watch).await?);
         while let Some(event) = events.try_next().await? {
             match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => self.tell(|s| s.put(object)),
-                WatchEvent::Deleted(object) => self.tell(|s| s.remove(&object)),
-                WatchEvent::Bookmark(_) => {}
+                WatchEvent::Added(Lean(object)) | WatchEvent::Modified(Lean(object)) => {
+                    saw(&object, version);
+                    self.tell(|snapshot| snapshot.put(object));
+                }
+                WatchEvent::Deleted(Lean(object)) => {
+                    saw(&object, version);
+                    self.tell(|snapshot| snapshot.remove(&object));
+                }
+                WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
                 WatchEvent::Error(status) => return Err(Failure::Status(status)),
             }
         }
@@ -189,16 +256,13 @@ impl Follower {
     }
 
     fn tell(&self, change: impl FnOnce(&mut Snapshot)) {
-        self.sender.send_modify(|state| {
-            change(Arc::make_mut(&mut state.snapshot));
-            state.health[self.slot] = Health::Current;
-        });
+        self.sender.send_modify(|state| change(Arc::make_mut(&mut state.snapshot)));
     }
 
-    async fn broken<K: Followed>(&self, failure: Failure, renewals: u32) {
+    async fn broken<K: Followed>(&self, failure: Failure) {
         if failure.code() == Some(401) {
             // What cannot be renewed now is tried again with the next round.
-            let _ = self.cluster.renew(renewals).await;
+            let _ = self.cluster.renew(self.renewals).await;
         }
         let why = match failure {
             Failure::Transport(chain) => explain(&chain).0.to_owned(),
@@ -211,5 +275,11 @@ impl Follower {
             state.health[self.slot] = health;
             different
         });
+    }
+}
+
+fn saw<K: Kept>(object: &K, version: &mut String) {
+    if let Some(seen) = &object.metadata().resource_version {
+        version.clone_from(seen);
     }
 }

@@ -93,7 +93,7 @@ async fn one(context: &Context, request: &Request, rollout: &Rollout<'_>, object
     let key = object.key();
     let changed = rollout.changes.get(&key).expect("waves hold what was compared");
     if let (Action::Keep, Some(live)) = (changed.action, &changed.live) {
-        return Ok(AppliedObject { key, value: live.clone(), outcome: Applied::Unchanged });
+        return Ok(AppliedObject { key, value: without_owners(live.clone()), outcome: Applied::Unchanged });
     }
     let options = ApplyOptions { dry_run: false, force: request.force_conflicts };
     context.wrote.set();
@@ -107,7 +107,15 @@ async fn one(context: &Context, request: &Request, rollout: &Rollout<'_>, object
         let stays = format!("what {who} set beside it stays: {}", fields.join(", "));
         context.events.warn(object.known_as().to_string(), stays);
     }
-    Ok(AppliedObject { key, value: answer.value, outcome: answer.outcome })
+    Ok(AppliedObject { key, value: without_owners(answer.value), outcome: answer.outcome })
+}
+
+/// Who manages which field is most of many an object, and nobody asks for it as long as the object is waited for.
+fn without_owners(mut object: Value) -> Value {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
+    object
 }
 
 /// Says what the API server warns of.

@@ -74,7 +74,11 @@ async fn after_others(context: &Context, watches: &mut Watches, job: &Object) ->
         let limit = context.settle.timeout.unwrap_or(OTHERS);
         let ended = until(context, watch, limit, |snapshot| !is_under_way(context, &other, snapshot)).await?;
         if !ended {
-            return Err(failed(&key, &format!("{} of another release has not ended in time", other.key)));
+            let message = format!("{} of another release has not ended within {} s", other.key, limit.as_secs());
+            return Err(Error::new(Kind::Unknown, message)
+                .detail(format!("{key} and the workloads behind it wait for it; nothing of them was touched"))
+                .hint(kubectl(&other.key, "logs", " --all-pods"))
+                .hint("the same command again waits for it again"));
         }
     }
     Ok(())
@@ -223,11 +227,4 @@ impl Logs<'_> {
         let rest = async { while self.tasks.join_next().await.is_some() {} };
         let _ = timeout(LAST_LINES, rest).await;
     }
-}
-
-fn failed(key: &ObjectKey, why: &str) -> Error {
-    Error::new(Kind::Stranded, format!("{key} failed: {why}"))
-        .detail("the workloads behind it were not touched")
-        .hint(kubectl(key, "logs", " --all-pods"))
-        .hint("mend it and run the same command again: a failed Job is deleted and run anew")
 }

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::limits::portion;
-use super::pods::{controller, is_live, is_terminating, of_controller, ready};
+use super::pods::{is_live, is_terminating, of_controller, ready};
 use super::snapshot::Snapshot;
 use super::standing::{Early, Meddling, Refused, Rollout, Standing, live};
 use super::words::old_pods;
@@ -47,17 +47,11 @@ impl<'a> ReplicaSets<'a> {
         let new_pods = new.map(|set| of_controller(snapshot, uid(set))).unwrap_or_default();
         let is_new = |set: &ReplicaSet| new.is_some_and(|new| new.metadata.uid == set.metadata.uid);
         let others = owned().filter(|set| !is_new(set)).flat_map(|set| snapshot.pods.of(uid(set)));
-        let old_pods = others.chain(orphans(spec, snapshot)).collect();
+        // Theirs is gone already (`revisionHistoryLimit: 0`): the selector says whose they are.
+        let orphans = snapshot.orphans().filter(|pod| is_selected(pod, spec));
+        let old_pods = others.chain(orphans).collect();
         Self { new, new_pods, old_pods }
     }
-}
-
-/// Pods whose `ReplicaSet` is gone already (`revisionHistoryLimit: 0`): the selector says whose they are.
-fn orphans<'a>(spec: &'a DeploymentSpec, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Pod> {
-    let gone = snapshot.pods.owners().filter(|uid| !snapshot.replica_sets.has(uid));
-    gone.flat_map(|uid| snapshot.pods.of(uid)).filter(move |pod| {
-        controller(&pod.metadata).is_some_and(|owner| owner.kind == "ReplicaSet") && is_selected(pod, spec)
-    })
 }
 
 fn is_selected(pod: &Pod, spec: &DeploymentSpec) -> bool {
@@ -68,16 +62,16 @@ fn is_selected(pod: &Pod, spec: &DeploymentSpec) -> bool {
 }
 
 fn has_template(set: &ReplicaSet, template: &PodTemplateSpec) -> bool {
-    let Some(mut own) = set.spec.as_ref().and_then(|spec| spec.template.clone()) else { return false };
-    if let Some(labels) = own.metadata.as_mut().and_then(|metadata| metadata.labels.as_mut()) {
-        labels.remove(HASH);
-    }
+    let Some(own) = set.spec.as_ref().and_then(|spec| spec.template.as_ref()) else { return false };
     let labelled = |template: &PodTemplateSpec| {
         let mut metadata = template.metadata.clone().unwrap_or_default();
-        metadata.labels = metadata.labels.filter(|labels| !labels.is_empty());
+        let mut labels = metadata.labels.take().unwrap_or_default();
+        labels.remove(HASH);
+        metadata.labels = Some(labels);
         metadata
     };
-    own.spec == template.spec && labelled(&own) == labelled(template)
+    // There may be ten of them, and hardly ever more than one has the same specification.
+    own.spec == template.spec && labelled(own) == labelled(template)
 }
 
 fn rolled_out<'a>(spec: &'a DeploymentSpec, status: &'a DeploymentStatus, sets: ReplicaSets<'a>) -> Standing<'a> {

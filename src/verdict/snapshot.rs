@@ -1,7 +1,7 @@
 //! What is known of a namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
@@ -9,38 +9,42 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// The objects of a namespace at one moment, as far as they were seen. Clones share the objects.
+use super::pods::controller;
+
+/// The objects of a namespace at one moment, as far as they were seen. Clones share them until one is changed.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// By name.
-    pub deployments: Objects<Deployment>,
+    pub deployments: Arc<Objects<Deployment>>,
     /// By name.
-    pub stateful_sets: Objects<StatefulSet>,
+    pub stateful_sets: Arc<Objects<StatefulSet>>,
     /// By name.
-    pub daemon_sets: Objects<DaemonSet>,
+    pub daemon_sets: Arc<Objects<DaemonSet>>,
     /// By name.
-    pub replica_sets: Objects<ReplicaSet>,
+    pub replica_sets: Arc<Objects<ReplicaSet>>,
     /// By name.
-    pub pods: Objects<Pod>,
+    pub pods: Arc<Objects<Pod>>,
     /// By name.
-    pub jobs: Objects<Job>,
+    pub jobs: Arc<Objects<Job>>,
     /// By name.
-    pub events: Objects<Event>,
+    pub events: Arc<Objects<Event>>,
     /// By name.
-    pub claims: Objects<PersistentVolumeClaim>,
+    pub claims: Arc<Objects<PersistentVolumeClaim>>,
     /// When the API server last listed something, by its own clock; whole seconds.
     pub listed: Option<Timestamp>,
     /// Uids of workloads that were seen and are there no more. A uid never comes back.
     gone: BTreeSet<String>,
+    /// Found out when first asked for: every Deployment asks.
+    orphans: OnceLock<Vec<Arc<Pod>>>,
 }
 
 /// Objects of one kind: by name, and by what they belong to.
 #[derive(Clone, Debug)]
 pub struct Objects<T> {
-    named: BTreeMap<String, Arc<T>>,
+    named: BTreeMap<Arc<str>, Arc<T>>,
     /// Names by the uid of the owner. A thousand pods are looked at many times a second.
-    owned: BTreeMap<String, BTreeSet<String>>,
-    uids: BTreeSet<String>,
+    owned: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    uids: BTreeSet<Arc<str>>,
 }
 
 impl<T> Default for Objects<T> {
@@ -69,21 +73,16 @@ impl<T> Objects<T> {
     pub fn has(&self, uid: &str) -> bool {
         self.uids.contains(uid)
     }
-
-    /// The uids of all owners.
-    pub fn owners(&self) -> impl Iterator<Item = &str> {
-        self.owned.keys().map(String::as_str)
-    }
 }
 
 impl<T: Kept> Objects<T> {
     fn insert(&mut self, object: T) -> Option<Arc<T>> {
-        let name = name(&object).to_owned();
+        let name: Arc<str> = name(&object).into();
         let before = self.take(&name);
         if let Some(owner) = object.owner() {
-            self.owned.entry(owner.to_owned()).or_default().insert(name.clone());
+            self.owned.entry(owner.into()).or_default().insert(name.clone());
         }
-        self.uids.extend(uid(&object).map(str::to_owned));
+        self.uids.extend(uid(&object).map(Arc::from));
         self.named.insert(name, Arc::new(object));
         before
     }
@@ -109,32 +108,39 @@ impl<T: Kept> Objects<T> {
 pub trait Kept: Sized + 'static {
     /// Whether deletions of the kind are remembered.
     const REMEMBERED: bool;
+    /// Which of them anything is read from, as a field selector; all without one.
+    const READ: Option<&'static str> = None;
     /// Its objects.
     fn kept(snapshot: &Snapshot) -> &Objects<Self>;
     /// Its objects, to be changed.
     fn kept_mut(snapshot: &mut Snapshot) -> &mut Objects<Self>;
     /// An object's metadata.
     fn metadata(&self) -> &ObjectMeta;
+    /// Drops what nobody reads of it. Who manages which field is most of many an object.
+    fn strip(&mut self);
     /// Uid of what it belongs to: its controller, or what an event is about.
     fn owner(&self) -> Option<&str> {
-        self.metadata().owner_references.iter().flatten().find(|o| o.controller == Some(true)).map(|o| o.uid.as_str())
+        controller(self.metadata()).map(|owner| owner.uid.as_str())
     }
 }
 
 macro_rules! kept {
-    ($($kind:ty, $field:ident, $remembered:literal $(, $owner:item)?;)*) => {
+    ($($kind:ty, $field:ident, $remembered:literal $(, { $($more:item)* })?;)*) => {
         $(impl Kept for $kind {
             const REMEMBERED: bool = $remembered;
             fn kept(snapshot: &Snapshot) -> &Objects<Self> {
                 &snapshot.$field
             }
             fn kept_mut(snapshot: &mut Snapshot) -> &mut Objects<Self> {
-                &mut snapshot.$field
+                Arc::make_mut(&mut snapshot.$field)
             }
             fn metadata(&self) -> &ObjectMeta {
                 &self.metadata
             }
-            $($owner)?
+            fn strip(&mut self) {
+                self.metadata.managed_fields = None;
+            }
+            $($($more)*)?
         })*
     };
 }
@@ -146,15 +152,26 @@ kept! {
     Job, jobs, true;
     ReplicaSet, replica_sets, false;
     Pod, pods, false;
-    Event, events, false, fn owner(&self) -> Option<&str> { self.involved_object.uid.as_deref() };
+    Event, events, false, {
+        // Several come with every pod that say nothing about it. What is wrong with a Deployment or a ReplicaSet stands in
+        // its conditions.
+        const READ: Option<&'static str> = Some("involvedObject.kind!=Deployment,involvedObject.kind!=ReplicaSet,\
+            reason!=Scheduled,reason!=Created,reason!=Started");
+        fn owner(&self) -> Option<&str> {
+            self.involved_object.uid.as_deref()
+        }
+    };
     PersistentVolumeClaim, claims, false;
 }
 
 impl Snapshot {
-    /// An object that is new or has changed.
+    /// An object that is there.
     pub fn put<T: Kept>(&mut self, object: T) {
+        if T::kept(self).get(name(&object)).is_some_and(|known| is_same(known, &object)) {
+            return;
+        }
         let name = name(&object).to_owned();
-        let before = T::kept_mut(self).insert(object);
+        let before = self.change::<T>().insert(object);
         if let Some(before) = before.filter(|before| uid(before.as_ref()) != self.uid_of::<T>(&name)) {
             self.remember(before.as_ref());
         }
@@ -162,23 +179,20 @@ impl Snapshot {
 
     /// An object that is there no more.
     pub fn remove<T: Kept>(&mut self, object: &T) {
-        let objects = T::kept_mut(self);
+        let objects = self.change::<T>();
         if objects.get(name(object)).is_some_and(|live| uid(live) == uid(object)) {
             objects.take(name(object));
         }
         self.remember(object);
     }
 
-    /// All objects of a kind that are there now: absence means deletion.
-    pub fn replace<T: Kept>(&mut self, objects: Vec<T>) {
-        let mut all = Objects::default();
-        for object in objects {
-            all.insert(object);
-        }
-        let before = std::mem::replace(T::kept_mut(self), all);
-        for object in before.iter() {
-            if self.uid_of::<T>(name(object)) != uid(object) {
-                self.remember(object);
+    /// The names of all objects of a kind that are there: absence means deletion.
+    pub fn retain<T: Kept>(&mut self, names: &BTreeSet<String>) {
+        let known = T::kept(self).named.keys();
+        let absent: Vec<Arc<str>> = known.filter(|name| !names.contains(name.as_ref())).cloned().collect();
+        for name in absent {
+            if let Some(object) = self.change::<T>().take(&name) {
+                self.remember(object.as_ref());
             }
         }
     }
@@ -186,6 +200,24 @@ impl Snapshot {
     /// Whether the workload with this uid was seen and is there no more.
     pub fn is_gone(&self, uid: &str) -> bool {
         self.gone.contains(uid)
+    }
+
+    /// Pods whose ReplicaSet is not known: it is there no more, or was not seen yet.
+    pub fn orphans(&self) -> impl Iterator<Item = &Pod> {
+        let orphans = self.orphans.get_or_init(|| {
+            let is_known = |owner: &Arc<str>| self.replica_sets.has(owner);
+            let names = self.pods.owned.iter().filter(|(owner, _)| !is_known(owner)).flat_map(|(_, names)| names);
+            let pods = names.filter_map(|name| self.pods.named.get(name));
+            pods.filter(|pod| controller(&pod.metadata).is_some_and(|owner| owner.kind == "ReplicaSet"))
+                .cloned()
+                .collect()
+        });
+        orphans.iter().map(Arc::as_ref)
+    }
+
+    fn change<T: Kept>(&mut self) -> &mut Objects<T> {
+        self.orphans.take();
+        T::kept_mut(self)
     }
 
     fn remember<T: Kept>(&mut self, object: &T) {
@@ -201,6 +233,12 @@ impl Snapshot {
 
 fn name<T: Kept>(object: &T) -> &str {
     object.metadata().name.as_deref().unwrap_or_default()
+}
+
+/// Whether nothing has changed from one to the other.
+fn is_same<T: Kept>(known: &T, object: &T) -> bool {
+    let version = |object: &T| object.metadata().resource_version.clone();
+    version(known).is_some() && version(known) == version(object) && uid(known) == uid(object)
 }
 
 fn uid<T: Kept>(object: &T) -> Option<&str> {
@@ -221,8 +259,12 @@ mod tests {
         let mut snapshot = Snapshot::default();
         snapshot.put(job("1"));
         assert!(!snapshot.is_gone("1"));
-        snapshot.replace(vec![job("2")]);
+        snapshot.put(job("2"));
         assert!(snapshot.is_gone("1") && !snapshot.is_gone("2"));
+        snapshot.retain::<Job>(&BTreeSet::from(["a".to_owned()]));
+        assert!(!snapshot.is_gone("2"));
+        snapshot.retain::<Job>(&BTreeSet::new());
+        assert!(snapshot.is_gone("2") && snapshot.jobs.get("a").is_none());
         snapshot.put(job("3"));
         assert!(snapshot.is_gone("2") && !snapshot.is_gone("3"));
         snapshot.remove(&job("2"));

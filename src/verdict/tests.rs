@@ -3,6 +3,7 @@
 mod recordings;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ fn w15_deleted_or_made_anew_has_failed() {
     changed(&mut snapshot, |d| d.metadata.uid = Some("another".to_owned()));
     assert!(matches!(look(&expectation, &snapshot), Verdict::Failed(cause) if cause.message.contains("deleted")));
     let (expectation, mut snapshot) = deployed();
-    snapshot.replace::<k8s_openapi::api::apps::v1::Deployment>(Vec::new());
+    snapshot.retain::<k8s_openapi::api::apps::v1::Deployment>(&BTreeSet::new());
     assert!(
         matches!(look(&expectation, &snapshot), Verdict::Failed(cause) if cause.message.contains("Deployment n/a"))
     );

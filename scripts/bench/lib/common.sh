@@ -35,9 +35,12 @@ begin() {
 
 clean() {
   local status=$?
-  sandbox_alone
+  if ((${#PROGRAMS[@]})); then
+    kill "${PROGRAMS[@]}" 2> /dev/null || true
+    wait "${PROGRAMS[@]}" 2> /dev/null || true
+  fi
+  sandbox_alone || true
   delete_namespaces || true
-  ((${#PROGRAMS[@]} == 0)) || kill "${PROGRAMS[@]}" 2> /dev/null || true
   rm -rf "$WORK"
   exit "$status"
 }

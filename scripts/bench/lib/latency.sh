@@ -37,7 +37,7 @@ LATENCY_WORDS='
   def unscheduled($words): .kind == "Pod" and said("PodScheduled"; $words);
   def taken: .kind == "Pod" and holds("DisruptionTarget"; "True");
   def given_up: .kind == "Deployment" and holds("Progressing"; "False");
-  def when(condition): [$seen[] | select(condition) | .at] | sort;
+  def when(condition): [$seen[] | select(condition) | .at] | sort | if . == [] then error("it was never reported") else . end;
 '
 
 # latency_objects ROW: what the row changes in a pod that does nothing, and the objects beside it. What is behind a gate is
@@ -105,10 +105,12 @@ latency_meanwhile() {
       while [[ $(wc -w <<< "$evicted") -lt 5 ]]; do
         pod=$(kubectl -n "$namespace" get pods --field-selector status.phase=Running -o name | tail -n 1)
         pod=${pod#pod/}
-        [[ $pod && $evicted != *" $pod "* ]] || continue
+        [[ $pod && $evicted != *" $pod "* ]] || {
+          sleep 0.3
+          continue
+        }
         jq -n --arg name "$pod" '{apiVersion: "policy/v1", kind: "Eviction", metadata: {name: $name}}' |
-          kubectl create --raw "/api/v1/namespaces/$namespace/pods/$pod/eviction" -f -
-        evicted+="$pod "
+          kubectl create --raw "/api/v1/namespaces/$namespace/pods/$pod/eviction" -f - && evicted+="$pod "
       done
       ;;
   esac
@@ -128,17 +130,20 @@ latency_measure() {
     kubectl get "$kind" --all-namespaces --watch-only -o json > >(jq --unbuffered -c '. + {at: now}' > "$WORK/latency-$kind") 7>&- &
     watches+=($!)
   done
-  PROGRAMS+=("${watches[@]}")
+  PROGRAMS=("${watches[@]}")
   for round in $(seq "$ROUNDS"); do
     say "from report to cause, round $round of $ROUNDS"
     for row in "${LATENCY_ROWS[@]}"; do
       latency_run "${row%% *}" "$LATENCY-${row%% *}-$round" 7>&- &
       runs+=($!)
+      PROGRAMS+=($!)
       sleep 4
     done
   done
-  wait "${runs[@]}"
-  kill "${watches[@]}"
+  # What went wrong in one is told when its figure is read.
+  wait "${runs[@]}" || true
+  kill "${watches[@]}" || fail "a watch has ended before"
+  PROGRAMS=()
   for round in $(seq "$ROUNDS"); do
     for row in "${LATENCY_ROWS[@]}"; do
       latency_read "$row" "$LATENCY-${row%% *}-$round"
@@ -171,7 +176,7 @@ latency_read() {
   jq -rn --slurpfile seen "$folder/seen" --slurpfile said "$folder/said" "$LATENCY_WORDS"'
     def seconds: (.[:19] + "Z" | fromdate) + (.[19:23] | tonumber);
     ('"$due"') as $due | ([$said[] | select(.event == "workload_failed") | .time | seconds] | min) as $printed |
-    if $due == null or $printed == null or $printed < $due - 0.5 then error("due at \($due), printed at \($printed)") else "\($printed - $due) 0" end' \
+    if $due == null or $printed == null or $printed < $due - 0.1 then error("due at \($due), printed at \($printed)") else "\($printed - $due) 0" end' \
     >> "$WORK/samples/latency-$name" || fail "$2: $(tail -n 3 "$folder/errors")"
 }
 

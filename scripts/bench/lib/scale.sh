@@ -6,9 +6,9 @@ SCALE_REPLICAS=5
 
 scale_prepare() {
   SCALE=$NAME-scale
+  sandbox_alone
   "$ROOT/scripts/sandbox/sandbox" up --control-plane "$NAME" 7>&-
   eval "$("$ROOT/scripts/sandbox/sandbox" env --control-plane "$NAME")"
-  delete_namespaces
   kubectl create namespace "$SCALE" > /dev/null
   mkdir -p "$WORK/scale/manifests"
   sed "s/^namespace: .*/namespace: $SCALE/" "$WORK/verdict/hdeploy/config.yaml" > "$WORK/scale/config.yaml"

@@ -17,7 +17,7 @@ rules:
   - level: Metadata
     verbs: [create, update, patch, delete, deletecollection, watch]
 Y
-  # Initial events of a watch need a newer etcd than this one, and clients that ask for them get none at all.
+  # WatchList needs a newer etcd than this one: clients that ask for it get nothing at all.
   local reconciler=lease
   [[ -z $CONTROL_PLANE ]] || reconciler=none
   run apiserver "$(program kubernetes)" kube-apiserver --etcd-servers="http://127.0.0.1:$PORT_ETCD" --bind-address="$API_IP" \
@@ -64,7 +64,7 @@ control_plane() {
     [[ $CONTROL_PLANE =~ ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$ ]] || fail "a control plane's name is lower-case letters, digits and '-': $CONTROL_PLANE"
     D=$STATE/control-planes/$CONTROL_PLANE
     API_IP=127.0.0.1
-    # A thousand pods may roll at once there, as nobody runs them.
+    # A thousand pods may roll at once on one, and many tests share one: its controllers do not wait for their own limits.
     LIMITS=(--kube-api-qps=300 --kube-api-burst=450)
     ports
   fi

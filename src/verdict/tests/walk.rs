@@ -1,7 +1,7 @@
 //! A service that is released again and again, well and badly, on nodes that are simulated: whatever comes in between, the
 //! verdict is the right one. The clock is a number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -387,7 +387,7 @@ fn a_thousand_releases_good_slow_flaky_and_broken_are_each_called_what_they_are(
         };
         assert_eq!(said, kind.fails_by(), "seed {seed}, release {release}, {kind:?} after {took} ms: {verdict:?}");
         world.tick(dice.below(30_000));
-        world.snapshot.replace::<Event>(Vec::new());
+        world.snapshot.retain::<Event>(&BTreeSet::new());
     }
 }
 
