@@ -4,6 +4,8 @@
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/hdeploy-bench
 # Namespaces of this benchmark, and images of its product.
 NAME=hdeploy-bench
+# For jq: the seconds of a time in UTC, with their fraction.
+SECONDS_OF_TIME='def seconds: (.[:19] + "Z" | fromdate) + ("0" + (.[19:] | rtrimstr("Z")) | tonumber);'
 # What runs until the end.
 PROGRAMS=()
 

@@ -173,8 +173,7 @@ latency_read() {
   local name due folder=$WORK/latency/$2
   read -r name due <<< "$1"
   grep -hF "\"namespace\":\"$2\"" "$WORK"/latency-* > "$folder/seen" || true
-  jq -rn --slurpfile seen "$folder/seen" --slurpfile said "$folder/said" "$LATENCY_WORDS"'
-    def seconds: (.[:19] + "Z" | fromdate) + (.[19:23] | tonumber);
+  jq -rn --slurpfile seen "$folder/seen" --slurpfile said "$folder/said" "$SECONDS_OF_TIME$LATENCY_WORDS"'
     ('"$due"') as $due | ([$said[] | select(.event == "workload_failed") | .time | seconds] | min) as $printed |
     if $due == null or $printed == null or $printed < $due - 0.1 then error("due at \($due), printed at \($printed)") else "\($printed - $due) 0" end' \
     >> "$WORK/samples/latency-$name" || fail "$2: $(tail -n 3 "$folder/errors")"

@@ -58,8 +58,7 @@ scale_read() {
   audit_entries | jq -c --arg name "$SCALE" 'select(.objectRef.namespace == $name and .stage == "ResponseComplete")' > "$WORK/scale/audit"
   awk '{ printf "%.4f %d\n", 100 * ($1 + $2) / $3, $4 }' "$WORK/scale/cost" >> "$WORK/samples/scale-cost"
   awk '{ print $3, 0 }' "$WORK/scale/cost" >> "$WORK/samples/scale-whole"
-  jq -rn --slurpfile audit "$WORK/scale/audit" --slurpfile said "$WORK/out/scale" '
-    def seconds: (.[:19] + "Z" | fromdate) + (.[19:] | rtrimstr("Z") | tonumber);
+  jq -rn --slurpfile audit "$WORK/scale/audit" --slurpfile said "$WORK/out/scale" "$SECONDS_OF_TIME"'
     def last($resource): [$audit[] | select(.objectRef.resource == $resource and .objectRef.subresource == "status" and .verb != "get") | .stageTimestamp | seconds] | max;
     ([$said[] | select(.event == "settled") | .time | seconds] | max) as $settled |
     "\($settled - last("pods")) \($settled - last("deployments"))"' |

@@ -1,4 +1,4 @@
-//! What an API server logged: a line per write and per watch.
+//! What an API server logged: a line per write, and two per watch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
