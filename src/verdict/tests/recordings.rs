@@ -281,11 +281,19 @@ impl Whole {
             "ReplicaSet" => of::<apps::v1::ReplicaSet>(object, deleted),
             "Pod" => of::<core::v1::Pod>(object, deleted),
             "Job" => of::<batch::v1::Job>(object, deleted),
+            "Event" if !is_read::<core::v1::Event>(&object) => return None,
             "Event" => of::<core::v1::Event>(object, deleted),
             "PersistentVolumeClaim" => of::<core::v1::PersistentVolumeClaim>(object, deleted),
             _ => return None,
         })
     }
+}
+
+/// Whether it comes with what a namespace is followed for.
+fn is_read<T: Kept>(object: &Value) -> bool {
+    let field = |path: &str| object.pointer(&format!("/{}", path.replace('.', "/"))).and_then(Value::as_str);
+    let excludes = |term: &str| term.split_once("!=").is_some_and(|(path, value)| field(path) == Some(value));
+    T::READ.is_none_or(|terms| !terms.split(',').any(excludes))
 }
 
 pub(super) fn put<T: Kept + DeserializeOwned>(snapshot: &mut Snapshot, object: &Value, deleted: bool) {
