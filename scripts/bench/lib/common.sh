@@ -89,12 +89,14 @@ timed() {
   awk -v begun="$begun" -v ended="$ended" '{ printf "%.4f %d\n", ended - begun, $1 }' "$WORK/memory" >> "$WORK/samples/$name"
 }
 
-# rotated ROUND NAME...: the names, another one first in every round.
+# rotated ROUND NAME...: the names, another one first in every round, and backwards in every second one: what one side leaves to
+# the machine does not always meet the same other.
 rotated() {
-  local round=$1 shift_by
+  local round=$1 shift_by names
   shift
-  shift_by=$(((round - 1) % $#))
-  printf '%s\n' "${@:shift_by+1}" "${@:1:shift_by}"
+  shift_by=$(((round - 1) / 2 % $#))
+  mapfile -t names < <(if ((round % 2)); then printf '%s\n' "$@"; else printf '%s\n' "$@" | tac; fi)
+  printf '%s\n' "${names[@]:shift_by}" "${names[@]:0:shift_by}"
 }
 
 # The API server's audit log, from now on.

@@ -13,8 +13,8 @@ spread() {
 
 seconds() { awk '{ print $1 }' "$WORK/samples/$1"; }
 megabytes() { awk -v unit="$2" '{ print $2 * 1024 / unit }' "$WORK/samples/$1"; }
-# Round by round: both ran in the same one.
-ratios() { paste -d ' ' <(seconds "$1") <(seconds "$2") | awk '{ print $1 / $2 }'; }
+# Round by round: both ran in the same one, as long as both did.
+ratios() { paste -d ' ' <(seconds "$1") <(seconds "$2") | awk 'NF == 2 { print $1 / $2 }'; }
 
 # figure TITLE VALUE GOAL [LEAST-THAT-COUNTS LIMIT]: with a limit it is met or short, without one it is only told.
 figure() {
