@@ -89,7 +89,7 @@ timed() {
   awk -v begun="$begun" -v ended="$ended" '{ printf "%.4f %d\n", ended - begun, $1 }' "$WORK/memory" >> "$WORK/samples/$name"
 }
 
-# rotated ROUND NAME...: the names, another one first in every round, and backwards in every second one: what one side leaves to
+# rotated ROUND NAME...: the names, from another one on, and backwards in every second round: what one side leaves to
 # the machine does not always meet the same other.
 rotated() {
   local round=$1 shift_by names
