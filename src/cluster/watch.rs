@@ -202,18 +202,17 @@ impl Follower {
             let page: ObjectList<Lean<K>> = answer.json()?;
             names.extend(page.items.iter().filter_map(|Lean(object)| object.metadata().name.clone()));
             self.tell(|snapshot| page.items.into_iter().for_each(|Lean(object)| snapshot.put(object)));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => {
-                    self.tell(|snapshot| {
-                        snapshot.retain::<K>(&names);
-                        snapshot.listed = answer.date.or(snapshot.listed);
-                    });
-                    self.sender.send_modify(|state| state.health[self.slot] = Health::Current);
-                    let is_long = params.continue_token.is_some();
-                    return Ok(Listed { version: page.metadata.resource_version.unwrap_or_default(), is_long });
-                }
+            if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
+                params = params.continue_token(&token);
+                continue;
             }
+            self.tell(|snapshot| {
+                snapshot.retain::<K>(&names);
+                snapshot.listed = answer.date.or(snapshot.listed);
+            });
+            self.sender.send_modify(|state| state.health[self.slot] = Health::Current);
+            let is_long = params.continue_token.is_some();
+            return Ok(Listed { version: page.metadata.resource_version.unwrap_or_default(), is_long });
         }
     }
 
