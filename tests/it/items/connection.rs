@@ -16,6 +16,10 @@ use crate::support::{Fate, Outcome, Proxy, Relay, lasts};
 const ALL: usize = usize::MAX;
 /// So many kinds are watched.
 const KINDS: usize = 8;
+/// So many objects are in one answer to a list.
+const PAGE: usize = 500;
+/// Whoever misses something does not miss it without end.
+const LIMITED: [&str; 3] = ["--timeout", "150", "--force-timeout"];
 
 /// A program that does not outlive its test.
 struct Program(Option<Child>);
@@ -175,6 +179,83 @@ fn b3_watches_that_stay_silent_do_not_hide_a_failure() {
     let (outcome, lasted, _product) = waiting.ends(deleted);
     outcome.exits(2).says("deleted");
     assert!(lasted < Duration::from_secs(20), "{lasted:?}");
+}
+
+#[test]
+fn b3_watches_that_end_without_any_event_hide_nothing() {
+    for (image, code, words) in
+        [("sim/slow:3", 0, "settled with 1 replica"), ("sim/crash:0", 2, "fatal: no such table")]
+    {
+        let (product, proxy, kubeconfig) = proxied("empty");
+        proxy.on(&["watch=true"], 0..ALL, Fate::Nothing);
+        let waiting = Waiting::new(product, image, &LIMITED, &kubeconfig);
+        let (outcome, _, product) = waiting.ends(Instant::now());
+        outcome.exits(code).says(words).never_says("contact is lost");
+        assert_eq!(applied(&product), 1);
+    }
+}
+
+/// A product in a namespace with more ReplicaSets than a list shows at once: those of `api` come before them, those of
+/// `web` behind.
+fn crowded(name: &str) -> (Product, Proxy, PathBuf) {
+    let (product, proxy, kubeconfig) = proxied(name);
+    let labels = json!({"app": "crowd"});
+    let set = |number: usize| {
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": format!("crowd-{number:03}")},
+            "spec": {"replicas": 0, "selector": {"matchLabels": &labels}, "template": {"metadata": {"labels": &labels},
+                "spec": {"containers": [{"name": "crowd", "image": "sim/ok:0"}]}}}})
+    };
+    let crowd: Vec<_> = (0..=PAGE).map(set).collect();
+    product.file("crowd.json", &json!({"apiVersion": "v1", "kind": "List", "items": crowd}).to_string());
+    product.sim.kubectl(&["create", "namespace", &product.name]);
+    product.kubectl(&["create", "-f", &product.path("crowd.json").display().to_string()]);
+    (product, proxy, kubeconfig)
+}
+
+/// Deploys both, `web` with `image`.
+fn deploys(product: &Product, image: &str, kubeconfig: &Path) -> Outcome {
+    product.workload("api", "sim/ok:0");
+    product.workload("web", image);
+    Outcome::from(product.start_with(&LIMITED, kubeconfig).wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn b3_what_stands_on_a_later_page_of_a_list_is_found() {
+    let (product, proxy, kubeconfig) = crowded("pages");
+    let further = || proxy.seen(&["GET", "/replicasets?", "continue="]).len();
+    deploys(&product, "sim/ok:0", &kubeconfig).exits(0);
+    // Now everything stands in the lists.
+    let before = further();
+    assert!(before > 0);
+    deploys(&product, "sim/ok:0", &kubeconfig).exits(0).says("no objects changed");
+    // With a second list it would be found late.
+    assert_eq!(further(), before + 1);
+    deploys(&product, "sim/crash:0", &kubeconfig).exits(2).says("fatal: no such table");
+    assert_eq!(applied(&product), 2);
+}
+
+#[test]
+fn b3_a_long_list_is_not_asked_for_again_while_rounds_of_watching_go_on() {
+    let (product, proxy, kubeconfig) = crowded("rounds");
+    deploys(&product, "sim/slow:13", &kubeconfig).exits(0);
+    let lines = proxy.lines(&["GET", "/replicasets?"]);
+    let version = |line: &String| {
+        let version = line.trim().rsplit_once("resourceVersion=").filter(|_| line.contains("watch=true"))?.1;
+        Some(version.parse::<u64>().expect("a version"))
+    };
+    let watched_from: Vec<Option<u64>> = lines.iter().map(version).collect();
+    // Two pages, and then rounds from what was seen last.
+    let is_so = matches!(watched_from[..], [None, None, Some(first), Some(second), ..] if first < second);
+    assert!(is_so, "{lines:#?}");
+}
+
+#[test]
+fn b3_a_long_list_comes_again_when_watches_tell_nothing() {
+    let (product, proxy, kubeconfig) = crowded("again");
+    proxy.on(&["/replicasets?", "watch=true"], 0..ALL, Fate::Nothing);
+    deploys(&product, "sim/ok:0", &kubeconfig).exits(0).never_says("contact is lost");
+    assert!(proxy.seen(&["/replicasets?", "continue="]).len() > 1);
+    assert_eq!(applied(&product), 1);
 }
 
 /// As an answer of its own, and as an event of a watch that was accepted.

@@ -240,6 +240,39 @@ fn o3_a_job_of_another_release_is_awaited() {
     assert!(ended <= jobs["items"][1]["metadata"]["creationTimestamp"].as_str().expect("a second one"));
 }
 
+#[test]
+fn o3_nothing_is_written_when_a_job_of_another_release_does_not_end_in_time() {
+    let product = Product::new("others");
+    let migrate = |image: &str| {
+        product.manifest("migrate", &job("migrate", image).replace("Seconds: 60", "Seconds: 600"));
+    };
+    product.workload("api", "sim/ok:v1");
+    product.deploy().exits(0);
+    migrate("sim/held:0");
+    let mut killed = product.start();
+    product.until(&["pods", "-l", "job-name", "-o", "jsonpath={.items[*].status.phase}"], |phase| phase == "Running");
+    killed.kill().expect("it runs");
+    killed.wait().expect("it ended");
+    let jobs = || product.kubectl(&["get", "jobs", "-o", "jsonpath={.items[*].metadata.name}"]);
+    let writes = || {
+        let writes = product.sim.audit.writes(&product.name);
+        writes.into_iter().filter(|write| !write.contains("/hdeploy-")).collect::<Vec<_>>()
+    };
+    let (other, before) = (jobs(), writes());
+
+    migrate("sim/done:0");
+    product.workload("api", "sim/ok:v2");
+    let outcome = product.hdeploy(&["all", "--tag", "v1", "--timeout", "3", "--force-timeout"]).exits(3);
+    outcome.says(&format!("/{other} of another release has not ended within 3 s")).says("nothing of them was touched");
+    assert_eq!((jobs(), writes()), (other, before));
+    let image = ["get", "deployment", "api", "-o", "jsonpath={.spec.template.spec.containers[0].image}"];
+    assert_eq!(product.kubectl(&image), "sim/ok:v1");
+
+    product.kubectl(&["label", "pods", "-l", "job-name", "go=yes"]);
+    product.deploy().exits(0).says("settled with 1 replica");
+    assert_eq!(product.kubectl(&image), "sim/ok:v2");
+}
+
 /// A Job that does not end in time and whose pod takes its grace period to the last second.
 fn stubborn() -> String {
     job("migrate", "sim/stubborn:1")

@@ -32,6 +32,8 @@ type Broken = Box<dyn std::error::Error + Send + Sync>;
 pub enum Fate {
     /// The API server never hears of it, and this is the answer.
     Answer(u16, Value),
+    /// The API server never hears of it, and the answer is good and empty: a watch in which nothing happened.
+    Nothing,
     /// The connection ends before the API server hears of it.
     Cut,
     /// The API server does it, and then the connection ends without an answer.
@@ -115,8 +117,17 @@ impl Proxy {
 
     /// When requests came that hold each of `parts`.
     pub fn seen(&self, parts: &[&str]) -> Vec<Instant> {
+        self.matching(parts).into_iter().map(|(when, _)| when).collect()
+    }
+
+    /// The requests that hold each of `parts`, oldest first.
+    pub fn lines(&self, parts: &[&str]) -> Vec<String> {
+        self.matching(parts).into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn matching(&self, parts: &[&str]) -> Vec<(Instant, String)> {
         let seen = lock(&self.shared.seen);
-        seen.iter().filter(|(_, line)| parts.iter().all(|part| line.contains(part))).map(|(when, _)| *when).collect()
+        seen.iter().filter(|(_, line)| parts.iter().all(|part| line.contains(part))).cloned().collect()
     }
 
     /// Gives no request a fate any more.
@@ -195,6 +206,7 @@ async fn one(request: Request<Incoming>, server: Client, shared: Arc<Shared>) ->
     match shared.fate(&line) {
         None => pass_on(request, server).await,
         Some(Fate::Answer(code, body)) => Ok(answer(code, &body)),
+        Some(Fate::Nothing) => Ok(Response::new(Body::empty())),
         Some(Fate::Cut) => Err("cut".into()),
         Some(Fate::CutAfterwards) => {
             pass_on(request, server).await?.into_body().collect().await?;
