@@ -12,6 +12,7 @@ mod discovery;
 mod holder;
 mod inventory;
 mod journal;
+mod lean;
 mod lease;
 mod logs;
 mod objects;

@@ -17,13 +17,12 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::{ObjectList, Request as Paths, Resource, WatchEvent};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Cluster;
+use super::lean::{Lean, Read};
 use super::request::Failure;
 use super::trouble::explain;
 use crate::verdict::{Kept, Snapshot};
@@ -66,23 +65,8 @@ enum Health {
 }
 
 /// What a kind needs to be followed.
-trait Followed: Kept + Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static {}
-impl<K> Followed for K where
-    K: Kept + Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
-{
-}
-
-/// An object without what nobody reads.
-#[derive(Clone)]
-struct Lean<K>(K);
-
-impl<'de, K: Followed> Deserialize<'de> for Lean<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut object = K::deserialize(deserializer)?;
-        object.strip();
-        Ok(Self(object))
-    }
-}
+trait Followed: Kept + Read + Resource<DynamicType = ()> + Clone + Debug + Send + Sync {}
+impl<K: Kept + Read + Resource<DynamicType = ()> + Clone + Debug + Send + Sync> Followed for K {}
 
 impl Cluster {
     /// Follows the workloads of `namespace`, their pods, claims and events, until the last [`Watch`] is dropped.

@@ -23,8 +23,8 @@ use super::{Expectation, daemon_set, deployment, job, stateful_set};
 /// A controller that has not looked at a change for so long is told of, and given up.
 const SILENT: Duration = Duration::from_secs(30);
 const DEAD: Duration = Duration::from_mins(2);
-/// What was applied and has not been seen for so long is not there any more.
-const UNSEEN: Duration = Duration::from_mins(1);
+/// What was applied and has not been seen for so long is not there any more. Long lists come once a minute.
+const UNSEEN: Duration = Duration::from_secs(90);
 /// So long a Deployment may have no ReplicaSet, or one that is to have no pods.
 const WITHOUT_SET: Duration = Duration::from_mins(1);
 /// So long a controller may fail to make the ReplicaSet.
@@ -82,6 +82,15 @@ pub struct Judge {
     /// Whether this run has written to it.
     changed: bool,
     memory: Memory,
+    rest: Option<Rest>,
+}
+
+/// Until there is something new to see, a look says the same as the one before.
+#[derive(Clone, Debug)]
+struct Rest {
+    /// How many changes had been seen.
+    changes: u64,
+    said: Progressing,
 }
 
 /// A look's result on its way, with the moments at which it would be another.
@@ -104,7 +113,7 @@ impl Look {
 impl Judge {
     /// A judge of what `expectation` says, measured against `baseline`.
     pub fn new(expectation: Expectation, baseline: Arc<Baseline>, limits: Limits, changed: bool) -> Self {
-        Self { expectation: Arc::new(expectation), baseline, limits, changed, memory: Memory::default() }
+        Self { expectation: Arc::new(expectation), baseline, limits, changed, memory: Memory::default(), rest: None }
     }
 
     /// Whom it judges.
@@ -114,6 +123,31 @@ impl Judge {
 
     /// Judges what `snapshot` shows. `now` is a clock that begins with 0 and stands still while nothing is known.
     pub fn look(&mut self, snapshot: &Snapshot, answers: &Answers, now: Duration) -> Verdict {
+        if let Some(rest) = &self.rest
+            && rest.said.look_again.is_none_or(|at| now < at)
+            && !snapshot.has_touched(&self.expectation.uid, rest.changes)
+        {
+            return Verdict::Progressing(rest.said.clone());
+        }
+        let verdict = self.look_anew(snapshot, answers, now);
+        self.rest = match &verdict {
+            Verdict::Progressing(said) if said.questions.is_empty() && self.may_rest() => {
+                Some(Rest { changes: snapshot.changes(), said: said.clone() })
+            }
+            _ => None,
+        };
+        verdict
+    }
+
+    /// Whether only its own objects and time decide what comes next. Signs look at what belongs to others, an unchanged
+    /// workload's soak at the clock of the server, and a replacement is another object.
+    fn may_rest(&self) -> bool {
+        let soaks_by_server = !self.changed && self.memory.is_complete();
+        !self.memory.has_signs() && !soaks_by_server && !self.expectation.replaceable
+    }
+
+    /// A look that does not rest.
+    pub(super) fn look_anew(&mut self, snapshot: &Snapshot, answers: &Answers, now: Duration) -> Verdict {
         let mut look = Look { now, next: None };
         self.follow_replacement(snapshot);
         let expectation = Arc::clone(&self.expectation);

@@ -76,6 +76,16 @@ impl Memory {
         signs.iter().map(|sign| *self.first_seen.entry(key(sign)).or_insert(now)).collect()
     }
 
+    /// Whether there were signs at the last look that got so far.
+    pub fn has_signs(&self) -> bool {
+        !self.first_seen.is_empty()
+    }
+
+    /// Whether everything has been running since some look.
+    pub fn is_complete(&self) -> bool {
+        self.complete.is_some()
+    }
+
     /// Whether the sign is to be told now: once for each.
     pub fn is_news(&mut self, sign: &Sign) -> bool {
         self.warned.insert((sign.cause.rule, sign.about.clone()))

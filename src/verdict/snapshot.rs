@@ -36,6 +36,12 @@ pub struct Snapshot {
     gone: BTreeSet<String>,
     /// Found out when first asked for: every Deployment asks.
     orphans: OnceLock<Vec<Arc<Pod>>>,
+    /// How many changes there were.
+    changes: u64,
+    /// The last change that concerns a workload, by its uid.
+    touched: BTreeMap<Arc<str>, u64>,
+    /// The last one of which nobody knows whom it concerns.
+    touched_any: u64,
 }
 
 /// Objects of one kind: by name, and by what they belong to.
@@ -44,12 +50,13 @@ pub struct Objects<T> {
     named: BTreeMap<Arc<str>, Arc<T>>,
     /// Names by the uid of the owner. A thousand pods are looked at many times a second.
     owned: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
-    uids: BTreeSet<Arc<str>>,
+    /// Names by uid.
+    uids: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 impl<T> Default for Objects<T> {
     fn default() -> Self {
-        Self { named: BTreeMap::new(), owned: BTreeMap::new(), uids: BTreeSet::new() }
+        Self { named: BTreeMap::new(), owned: BTreeMap::new(), uids: BTreeMap::new() }
     }
 }
 
@@ -71,24 +78,27 @@ impl<T> Objects<T> {
 
     /// Whether one of them has this uid.
     pub fn has(&self, uid: &str) -> bool {
-        self.uids.contains(uid)
+        self.uids.contains_key(uid)
+    }
+
+    fn with_uid(&self, uid: &str) -> Option<&T> {
+        self.get(self.uids.get(uid)?)
     }
 }
 
 impl<T: Kept> Objects<T> {
-    fn insert(&mut self, object: T) -> Option<Arc<T>> {
+    fn insert(&mut self, object: T) {
         let name: Arc<str> = name(&object).into();
-        let before = self.take(&name);
+        self.take(&name);
         if let Some(owner) = object.owner() {
             self.owned.entry(owner.into()).or_default().insert(name.clone());
         }
-        self.uids.extend(uid(&object).map(Arc::from));
+        self.uids.extend(uid(&object).map(|uid| (Arc::from(uid), name.clone())));
         self.named.insert(name, Arc::new(object));
-        before
     }
 
-    fn take(&mut self, name: &str) -> Option<Arc<T>> {
-        let object = self.named.remove(name)?;
+    fn take(&mut self, name: &str) {
+        let Some(object) = self.named.remove(name) else { return };
         if let Some(uid) = uid(object.as_ref()) {
             self.uids.remove(uid);
         }
@@ -100,7 +110,6 @@ impl<T: Kept> Objects<T> {
                 self.owned.remove(owner);
             }
         }
-        Some(object)
     }
 }
 
@@ -116,8 +125,6 @@ pub trait Kept: Sized + 'static {
     fn kept_mut(snapshot: &mut Snapshot) -> &mut Objects<Self>;
     /// An object's metadata.
     fn metadata(&self) -> &ObjectMeta;
-    /// Drops what nobody reads of it. Who manages which field is most of many an object.
-    fn strip(&mut self);
     /// Uid of what it belongs to: its controller, or what an event is about.
     fn owner(&self) -> Option<&str> {
         controller(self.metadata()).map(|owner| owner.uid.as_str())
@@ -136,9 +143,6 @@ macro_rules! kept {
             }
             fn metadata(&self) -> &ObjectMeta {
                 &self.metadata
-            }
-            fn strip(&mut self) {
-                self.metadata.managed_fields = None;
             }
             $($($more)*)?
         })*
@@ -170,30 +174,35 @@ impl Snapshot {
         if T::kept(self).get(name(&object)).is_some_and(|known| is_same(known, &object)) {
             return;
         }
-        let name = name(&object).to_owned();
-        let before = self.change::<T>().insert(object);
-        if let Some(before) = before.filter(|before| uid(before.as_ref()) != self.uid_of::<T>(&name)) {
-            self.remember(before.as_ref());
+        let replaced =
+            T::kept(self).named.get(name(&object)).filter(|known| uid(known.as_ref()) != uid(&object)).cloned();
+        if let Some(replaced) = replaced {
+            self.remove(replaced.as_ref());
         }
+        let stays = uid(&object).is_some_and(|uid| T::kept(self).has(uid));
+        self.touch(&object, stays);
+        self.change::<T>().insert(object);
     }
 
     /// An object that is there no more.
     pub fn remove<T: Kept>(&mut self, object: &T) {
+        self.touch(object, false);
         let objects = self.change::<T>();
         if objects.get(name(object)).is_some_and(|live| uid(live) == uid(object)) {
             objects.take(name(object));
         }
-        self.remember(object);
+        if T::REMEMBERED {
+            self.gone.extend(uid(object).map(str::to_owned));
+        }
     }
 
     /// The names of all objects of a kind that are there: absence means deletion.
     pub fn retain<T: Kept>(&mut self, names: &BTreeSet<String>) {
-        let known = T::kept(self).named.keys();
-        let absent: Vec<Arc<str>> = known.filter(|name| !names.contains(name.as_ref())).cloned().collect();
-        for name in absent {
-            if let Some(object) = self.change::<T>().take(&name) {
-                self.remember(object.as_ref());
-            }
+        let known = T::kept(self).named.iter();
+        let absent: Vec<Arc<T>> =
+            known.filter(|(name, _)| !names.contains(name.as_ref())).map(|(_, object)| object.clone()).collect();
+        for object in absent {
+            self.remove(object.as_ref());
         }
     }
 
@@ -220,14 +229,41 @@ impl Snapshot {
         T::kept_mut(self)
     }
 
-    fn remember<T: Kept>(&mut self, object: &T) {
-        if T::REMEMBERED {
-            self.gone.extend(uid(object).map(str::to_owned));
+    /// How many changes there have been.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether one of the changes after the first `changes` may concern the workload with this uid: of itself, of what
+    /// belongs to it, or an event about these. Claims concern everybody.
+    pub fn has_touched(&self, uid: &str, changes: u64) -> bool {
+        self.touched_any.max(self.touched.get(uid).copied().unwrap_or(0)) > changes
+    }
+
+    /// Notes whom it concerns that `object` changes, or comes or goes.
+    fn touch<T: Kept>(&mut self, object: &T, stays: bool) {
+        self.changes += 1;
+        // Its pods become somebody's, or nobody's.
+        let moves_pods = !stays && uid(object).is_some_and(|uid| self.pods.owned.contains_key(uid));
+        let whose = if T::REMEMBERED { uid(object) } else { object.owner().and_then(|uid| self.workload_of(uid)) };
+        match whose.filter(|_| !moves_pods).map(Arc::from) {
+            Some(workload) => drop(self.touched.insert(workload, self.changes)),
+            None => self.touched_any = self.changes,
         }
     }
 
-    fn uid_of<T: Kept>(&self, name: &str) -> Option<&str> {
-        T::kept(self).get(name).and_then(uid)
+    /// Whose the object with this uid is, that something belongs to.
+    fn workload_of<'a>(&'a self, mut uid: &'a str) -> Option<&'a str> {
+        let owner = |metadata: &'a ObjectMeta| controller(metadata).map(|owner| owner.uid.as_str());
+        if let Some(pod) = self.pods.with_uid(uid) {
+            uid = owner(&pod.metadata)?;
+        }
+        if let Some(set) = self.replica_sets.with_uid(uid) {
+            uid = owner(&set.metadata)?;
+        }
+        let is_known =
+            self.deployments.has(uid) || self.stateful_sets.has(uid) || self.daemon_sets.has(uid) || self.jobs.has(uid);
+        is_known.then_some(uid)
     }
 }
 

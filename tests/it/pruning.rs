@@ -87,6 +87,8 @@ fn what_was_pruned_comes_back_when_the_deploy_is_killed() {
     project.kubectl(&["patch", "service", "extra", "--type=merge", "-p", free]);
     project.hdeploy(&["recover"]).exits(0).says("Service").says("put back as it was");
     assert_eq!(there(&project), "configmap service persistentvolumeclaim");
+    // As it was, finalizer and all: the namespace could not go.
+    project.kubectl(&["patch", "service", "extra", "--type=merge", "-p", free]);
 }
 
 #[test]

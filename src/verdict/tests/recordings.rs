@@ -170,7 +170,7 @@ impl Looks<'_> {
 
     fn at(&mut self, judge: &mut Judge, snapshot: &Snapshot, now: Duration) -> Outcome {
         loop {
-            match judge.look(snapshot, &self.answers, now) {
+            match look_again(judge, snapshot, &self.answers, now) {
                 Verdict::Progressing(on) if on.questions.is_empty() => {
                     self.again = on.look_again;
                     return None;

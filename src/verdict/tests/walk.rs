@@ -351,7 +351,7 @@ fn roll_out(world: &mut World, dice: &mut Dice, kind: Kind) -> (Verdict, u64) {
             world.disturb(dice);
         }
         let now = Duration::from_millis(world.now - began);
-        match judge.look(&world.snapshot, &answers, now) {
+        match look_again(&mut judge, &world.snapshot, &answers, now) {
             Verdict::Progressing(on) => {
                 answers.extend(on.questions.into_iter().map(|question| (question, Answer::Log(Vec::new()))));
             }

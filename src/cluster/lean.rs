@@ -1,0 +1,166 @@
+//! Objects as they are followed: without what nobody reads of them. Who manages which field is most of many an object, and
+//! decoding it costs more than all the rest.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{
+    DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet,
+    ReplicaSetSpec, ReplicaSetStatus, StatefulSet, StatefulSetSpec, StatefulSetStatus,
+};
+use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
+use k8s_openapi::api::core::v1::{
+    Event, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, Pod, PodSpec, PodStatus,
+    Volume,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+/// A kind that can be read so.
+pub(super) trait Read: Sized {
+    /// What is read of it.
+    type Parts: DeserializeOwned;
+    /// The object that these are of.
+    fn of(parts: Self::Parts) -> Self;
+}
+
+/// An object that is read so.
+#[derive(Clone)]
+pub(super) struct Lean<K>(pub K);
+
+impl<'de, K: Read> Deserialize<'de> for Lean<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        K::Parts::deserialize(deserializer).map(|parts| Self(K::of(parts)))
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Parts<S, T> {
+    metadata: Metadata,
+    spec: Option<S>,
+    status: Option<T>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
+impl From<Metadata> for ObjectMeta {
+    fn from(read: Metadata) -> Self {
+        Self {
+            name: read.name,
+            namespace: read.namespace,
+            uid: read.uid,
+            resource_version: read.resource_version,
+            generation: read.generation,
+            creation_timestamp: read.creation_timestamp,
+            deletion_timestamp: read.deletion_timestamp,
+            labels: read.labels,
+            annotations: read.annotations,
+            owner_references: read.owner_references,
+            ..Self::default()
+        }
+    }
+}
+
+macro_rules! read {
+    ($($kind:ident, $spec:ty, $status:ty;)*) => {
+        $(impl Read for $kind {
+            type Parts = Parts<$spec, $status>;
+            fn of(Parts { metadata, spec, status }: Self::Parts) -> Self {
+                Self { metadata: metadata.into(), spec, status }
+            }
+        })*
+    };
+}
+
+read! {
+    Deployment, DeploymentSpec, DeploymentStatus;
+    StatefulSet, StatefulSetSpec, StatefulSetStatus;
+    DaemonSet, DaemonSetSpec, DaemonSetStatus;
+    ReplicaSet, ReplicaSetSpec, ReplicaSetStatus;
+    Job, JobSpec, JobStatus;
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus;
+}
+
+impl Read for Pod {
+    type Parts = Parts<PodSpec, PodStatus>;
+    fn of(Parts { metadata, spec, status }: Self::Parts) -> Self {
+        Self { metadata: metadata.into(), spec: spec.map(without_surroundings), status }
+    }
+}
+
+/// There may be thousands of pods.
+fn without_surroundings(mut spec: PodSpec) -> PodSpec {
+    (spec.affinity, spec.tolerations) = (None, None);
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        (container.env, container.env_from, container.volume_mounts) = (None, None, None);
+    }
+    if let Some(volumes) = &mut spec.volumes {
+        volumes.retain(is_read);
+        volumes.shrink_to_fit();
+    }
+    spec
+}
+
+/// What a rule may ask for: the service account's token is in every pod.
+fn is_read(volume: &Volume) -> bool {
+    volume.config_map.is_some() || volume.secret.is_some() || volume.persistent_volume_claim.is_some()
+}
+
+impl Read for Event {
+    type Parts = Self;
+    fn of(mut event: Self) -> Self {
+        event.metadata.managed_fields = None;
+        event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_rules_look_at_is_read() {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "a", "namespace": "n", "uid": "1", "resourceVersion": "2", "generation": 3,
+                "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-01T00:00:01Z",
+                "labels": { "app": "a" }, "annotations": { "a": "1" },
+                "managedFields": [{ "manager": "kubelet", "fieldsV1": { "f:spec": {} } }],
+                "ownerReferences": [{ "apiVersion": "v1", "kind": "ReplicaSet", "name": "a", "uid": "4", "controller": true }],
+            },
+            "spec": {
+                "containers": [{ "name": "a", "image": "r/a", "env": [{ "name": "A", "value": "1" }] }],
+                "tolerations": [{ "operator": "Exists" }],
+                "volumes": [
+                    { "name": "token", "projected": { "sources": [] } },
+                    { "name": "config", "configMap": { "name": "a" } },
+                ],
+            },
+            "status": { "phase": "Running" },
+        });
+        let Lean(lean) = serde_json::from_value::<Lean<Pod>>(pod.clone()).expect("a pod");
+        let mut whole: Pod = serde_json::from_value(pod).expect("a pod");
+        whole.metadata.managed_fields = None;
+        let spec = whole.spec.as_mut().expect("a spec");
+        spec.tolerations = None;
+        spec.containers[0].env = None;
+        spec.volumes.as_mut().expect("volumes").remove(0);
+        assert_eq!(lean, whole);
+    }
+}
