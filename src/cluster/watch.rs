@@ -2,7 +2,7 @@
 //!
 //! Every kind is listed, then watched for ten seconds from what was listed, and so on. A connection that dies
 //! silently, an event that was lost or a resourceVersion that is too old (410) cannot hide a change for longer. A list of
-//! several pages comes once a minute only, and watches go on from each other in between: a server that holds events back
+//! hundreds of objects comes once a minute only, and watches go on from each other in between: a server that holds events back
 //! and says nothing of it could hide a change for so long.
 
 use std::collections::BTreeSet;
@@ -37,8 +37,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const KINDS: usize = 8;
 /// Objects of one answer. Thousands in one would be in memory twice.
-const PAGE: u32 = 500;
-/// So often comes a list of more than a page: it takes longer than everything that is watched.
+const PAGE: u32 = 100;
+/// A list of more objects is long: it takes longer than everything that is watched, and comes so often only.
+const LONG: usize = 500;
 const LONG_LISTS: Duration = Duration::from_mins(1);
 
 /// A namespace that is being followed. Clones see the same; watching ends with the last one.
@@ -138,7 +139,7 @@ struct Follower {
 struct Listed {
     /// To watch from.
     version: String,
-    /// Whether it took more than a page.
+    /// Whether it comes seldom.
     is_long: bool,
 }
 
@@ -195,8 +196,8 @@ impl Follower {
                 snapshot.listed = answer.date.or(snapshot.listed);
             });
             self.sender.send_modify(|state| state.health[self.slot] = Health::Current);
-            let is_long = params.continue_token.is_some();
-            return Ok(Listed { version: page.metadata.resource_version.unwrap_or_default(), is_long });
+            let version = page.metadata.resource_version.unwrap_or_default();
+            return Ok(Listed { version, is_long: names.len() > LONG });
         }
     }
 

@@ -24,7 +24,7 @@ use crate::verdict::{
 /// A change seldom comes alone: what comes within this time is looked at together. Each workload adds to it, so that
 /// looking takes the same share of a core however many there are.
 const TOGETHER: Duration = Duration::from_millis(20);
-const EACH: Duration = Duration::from_micros(500);
+const EACH: Duration = Duration::from_millis(1);
 
 /// The watches of this run, one set per namespace, opened when first needed.
 pub struct Watches {
