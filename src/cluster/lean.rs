@@ -97,8 +97,16 @@ read! {
 impl Read for Pod {
     type Parts = Parts<PodSpec, PodStatus>;
     fn of(Parts { metadata, spec, status }: Self::Parts) -> Self {
-        Self { metadata: metadata.into(), spec: spec.map(without_surroundings), status }
+        Self { metadata: metadata.into(), spec: spec.map(without_surroundings), status: status.map(compact) }
     }
+}
+
+/// A list that is read has room for four at least.
+fn compact(mut status: PodStatus) -> PodStatus {
+    let containers = [&mut status.container_statuses, &mut status.init_container_statuses];
+    containers.into_iter().flatten().for_each(Vec::shrink_to_fit);
+    status.conditions.iter_mut().for_each(Vec::shrink_to_fit);
+    status
 }
 
 /// There may be thousands of pods.

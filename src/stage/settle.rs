@@ -324,9 +324,12 @@ fn unknown(key: &ObjectKey, why: &str) -> Error {
 }
 
 fn failed(key: &ObjectKey, cause: &Cause) -> Error {
-    // A Job that takes longer than it is waited for may still do its work.
-    let kind = if key.kind == "Job" && cause.rule == Rule::Deadline { Kind::Unknown } else { Kind::Stranded };
-    let error = Error::new(kind, format!("{key} failed: {}", cause.meaning));
+    let error = if key.kind == "Job" && cause.rule == Rule::Deadline {
+        // It may still do its work.
+        Error::new(Kind::Unknown, format!("nobody knows how {key} ends: {}", cause.meaning))
+    } else {
+        Error::new(Kind::Stranded, format!("{key} failed: {}", cause.meaning))
+    };
     let error = cause.advice.iter().fold(error, |error, advice| error.hint(advice.clone()));
     match &cause.pod {
         // A gate says itself how to go on: its pods may be gone.

@@ -174,10 +174,11 @@ impl Snapshot {
         if T::kept(self).get(name(&object)).is_some_and(|known| is_same(known, &object)) {
             return;
         }
-        let replaced =
-            T::kept(self).named.get(name(&object)).filter(|known| uid(known.as_ref()) != uid(&object)).cloned();
-        if let Some(replaced) = replaced {
-            self.remove(replaced.as_ref());
+        match T::kept(self).named.get(name(&object)).cloned() {
+            Some(before) if uid(before.as_ref()) != uid(&object) => self.remove(before.as_ref()),
+            // Whose it was has lost it.
+            Some(before) if before.owner() != object.owner() => self.touch(before.as_ref(), true),
+            _ => {}
         }
         let stays = uid(&object).is_some_and(|uid| T::kept(self).has(uid));
         self.touch(&object, stays);
@@ -283,11 +284,66 @@ fn uid<T: Kept>(object: &T) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ObjectReference;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
     use super::*;
 
     fn job(uid: &str) -> Job {
         let metadata = ObjectMeta { name: Some("a".to_owned()), uid: Some(uid.to_owned()), ..ObjectMeta::default() };
         Job { metadata, ..Job::default() }
+    }
+
+    fn owned(name: &str, kind: &str, owner: Option<&str>) -> ObjectMeta {
+        let owner = owner.map(|uid| {
+            let (api_version, name) = ("apps/v1".to_owned(), uid.to_owned());
+            let (kind, uid) = (kind.to_owned(), uid.to_owned());
+            OwnerReference { api_version, name, kind, uid, controller: Some(true), block_owner_deletion: None }
+        });
+        let (name, owners) = (Some(name.to_owned()), owner.map(|owner| vec![owner]));
+        ObjectMeta { uid: name.clone(), name, owner_references: owners, ..ObjectMeta::default() }
+    }
+
+    fn pod(name: &str, set: Option<&str>) -> Pod {
+        Pod { metadata: owned(name, "ReplicaSet", set), ..Pod::default() }
+    }
+
+    fn set(name: &str, deployment: &str) -> ReplicaSet {
+        ReplicaSet { metadata: owned(name, "Deployment", Some(deployment)), ..ReplicaSet::default() }
+    }
+
+    /// Which of the Deployments "a" and "b" it touches.
+    fn touches(snapshot: &mut Snapshot, change: impl FnOnce(&mut Snapshot)) -> String {
+        let before = snapshot.changes();
+        change(snapshot);
+        ["a", "b"].into_iter().filter(|uid| snapshot.has_touched(uid, before)).collect()
+    }
+
+    #[test]
+    fn a_change_touches_whom_it_concerns() {
+        let mut snapshot = Snapshot::default();
+        for name in ["a", "b"] {
+            let deployment = Deployment { metadata: owned(name, "", None), ..Deployment::default() };
+            assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(deployment)), name);
+            assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(set(&format!("set-{name}"), name))), name);
+        }
+        let about = |uid: &str| Event {
+            metadata: owned("event", "", None),
+            involved_object: ObjectReference { uid: Some(uid.to_owned()), ..ObjectReference::default() },
+            ..Event::default()
+        };
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(pod("pod", Some("set-a")))), "a");
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(about("pod"))), "a");
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.remove(&about("pod"))), "a");
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(pod("pod", Some("set-b")))), "ab", "both of them");
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.remove(&pod("pod", Some("set-b")))), "b");
+        // Whose the pod is shows only when its ReplicaSet does.
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(pod("early", Some("set-c")))), "ab");
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(set("set-c", "b"))), "ab");
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(pod("early", Some("set-c")))), "b");
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.remove(&set("set-c", "b"))), "ab");
+        let claim = PersistentVolumeClaim { metadata: owned("claim", "", None), ..PersistentVolumeClaim::default() };
+        assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(claim)), "ab");
     }
 
     #[test]

@@ -273,6 +273,20 @@ fn o3_nothing_is_written_when_a_job_of_another_release_does_not_end_in_time() {
     assert_eq!(product.kubectl(&image), "sim/ok:v2");
 }
 
+#[test]
+fn o4_nobody_knows_how_a_job_ends_that_does_not_in_time_and_the_next_deploy_attaches_to_it() {
+    let product = Product::new("late");
+    product.manifest("migrate", &job("migrate", "sim/held:0").replace("Seconds: 60", "Seconds: 600"));
+    product.workload("api", "sim/ok:v1");
+    let outcome = product.hdeploy(&["all", "--tag", "v1", "--timeout", "3", "--force-timeout"]).exits(3);
+    outcome.says("nobody knows how Job").says("the workloads behind it were not touched").says("attaches to it");
+    assert_eq!(product.kubectl(&["get", "deployments", "-o", "name"]), "");
+    product.until(&["pods", "-l", "job-name", "-o", "jsonpath={.items[*].status.phase}"], |phase| phase == "Running");
+    product.kubectl(&["label", "pods", "-l", "job-name", "go=yes"]);
+    product.deploy().exits(0).says("attached to the one that runs").says("settled with 1 replica");
+    assert_eq!(executions(&product), 1);
+}
+
 /// A Job that does not end in time and whose pod takes its grace period to the last second.
 fn stubborn() -> String {
     job("migrate", "sim/stubborn:1")
