@@ -12,7 +12,6 @@ mod discovery;
 mod holder;
 mod inventory;
 mod journal;
-mod lean;
 mod lease;
 mod logs;
 mod objects;

@@ -22,10 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Cluster;
-use super::lean::{Lean, Read};
 use super::request::Failure;
 use super::trouble::explain;
-use crate::verdict::{Kept, Snapshot};
+use crate::verdict::{Kept, Lean, Read, Snapshot};
 
 /// One round of watching, on the server's side, in seconds.
 const ROUND: u32 = 10;
@@ -160,8 +159,8 @@ impl Follower {
                     pause = FIRST_PAUSE;
                     sleep(rest()).await;
                 }
-                // The next list mends it: the resourceVersion was too old.
-                Err(failure) if is_there && failure.code() == Some(410) => sleep(rest()).await,
+                // The next list mends it: the resourceVersion or the token of a page was too old.
+                Err(failure) if failure.code() == Some(410) => sleep(rest()).await,
                 Err(failure) => {
                     // A connection that breaks, or an answer after good rounds, says nothing about the next one.
                     if is_there && failure.code().is_none() || began.elapsed() > ROUND_PATIENCE {
@@ -178,7 +177,8 @@ impl Follower {
     /// Lists everything.
     async fn list<K: Followed>(&mut self) -> Result<Listed, Failure> {
         let paths = Paths::new(K::url_path(&(), Some(&self.namespace)));
-        let mut params = ListParams { field_selector: K::READ.map(str::to_owned), ..ListParams::default().limit(PAGE) };
+        let mut params =
+            ListParams { field_selector: K::SELECTOR.map(str::to_owned), ..ListParams::default().limit(PAGE) };
         let mut names = BTreeSet::new();
         loop {
             let request = paths.list(&params).map_err(|e| Failure::Transport(e.to_string()))?;
@@ -219,7 +219,7 @@ impl Follower {
     async fn watched<K: Followed>(&self, version: &mut String) -> Result<(), Failure> {
         let paths = Paths::new(K::url_path(&(), Some(&self.namespace)));
         let params =
-            WatchParams { field_selector: K::READ.map(str::to_owned), ..WatchParams::default().timeout(ROUND) };
+            WatchParams { field_selector: K::SELECTOR.map(str::to_owned), ..WatchParams::default().timeout(ROUND) };
         let watch = paths.watch(&params, version).map_err(|e| Failure::Transport(e.to_string()))?;
         let mut events = pin!(self.cluster.client().request_events::<Lean<K>>(watch).await?);
         while let Some(event) = events.try_next().await? {

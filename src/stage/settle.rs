@@ -21,10 +21,11 @@ use crate::verdict::{
     Verdict,
 };
 
-/// A change seldom comes alone: what comes within this time is looked at together. Each workload adds to it, so that
-/// looking takes the same share of a core however many there are.
+/// A change seldom comes alone: what comes within this time is looked at together. Each workload adds to it: the more
+/// there are, the more changes come.
 const TOGETHER: Duration = Duration::from_millis(20);
 const EACH: Duration = Duration::from_millis(1);
+const LONGEST_TOGETHER: Duration = Duration::from_millis(250);
 
 /// The watches of this run, one set per namespace, opened when first needed.
 pub struct Watches {
@@ -216,7 +217,8 @@ impl<'a> Waiting<'a> {
     /// Until there is something to look at.
     async fn wait(&mut self, again: Option<Instant>, synced: bool) {
         let later = Instant::now() + if synced { Duration::from_hours(1) } else { BLINK };
-        let together = TOGETHER + EACH * u32::try_from(self.judges.len()).unwrap_or(u32::MAX).min(1000);
+        let workloads = u32::try_from(self.judges.len()).unwrap_or(u32::MAX).min(1000);
+        let together = (TOGETHER + EACH * workloads).min(LONGEST_TOGETHER);
         tokio::select! {
             () = self.watch.changed() => sleep(together).await,
             Some(answer) = self.asking.join_next() => {

@@ -26,7 +26,7 @@ const DEAD: Duration = Duration::from_mins(2);
 /// What was applied and has not been seen for so long is not there any more. Long lists come once a minute.
 const UNSEEN: Duration = Duration::from_secs(90);
 /// So long a Deployment may have no ReplicaSet, or one that is to have no pods.
-const WITHOUT_SET: Duration = Duration::from_mins(1);
+const WITHOUT_SET: Duration = Duration::from_secs(90);
 /// So long a controller may fail to make the ReplicaSet.
 const SET_REFUSED: Duration = Duration::from_secs(5);
 /// Pods taken away without progress.
@@ -90,7 +90,8 @@ pub struct Judge {
 struct Rest {
     /// How many changes had been seen.
     changes: u64,
-    said: Progressing,
+    why: String,
+    until: Option<Duration>,
 }
 
 /// A look's result on its way, with the moments at which it would be another.
@@ -121,18 +122,19 @@ impl Judge {
         &self.expectation
     }
 
-    /// Judges what `snapshot` shows. `now` is a clock that begins with 0 and stands still while nothing is known.
+    /// Judges what `snapshot` shows, which is the same one always, as it changes. `now` is a clock that begins with 0 and stands still while nothing is known.
     pub fn look(&mut self, snapshot: &Snapshot, answers: &Answers, now: Duration) -> Verdict {
         if let Some(rest) = &self.rest
-            && rest.said.look_again.is_none_or(|at| now < at)
+            && rest.until.is_none_or(|at| now < at)
             && !snapshot.has_touched(&self.expectation.uid, rest.changes)
         {
-            return Verdict::Progressing(rest.said.clone());
+            let (why, look_again) = (rest.why.clone(), rest.until);
+            return Verdict::Progressing(Progressing { why, look_again, ..Progressing::default() });
         }
         let verdict = self.look_anew(snapshot, answers, now);
         self.rest = match &verdict {
             Verdict::Progressing(said) if said.questions.is_empty() && self.may_rest() => {
-                Some(Rest { changes: snapshot.changes(), said: said.clone() })
+                Some(Rest { changes: snapshot.changes(), why: said.why.clone(), until: said.look_again })
             }
             _ => None,
         };

@@ -22,8 +22,7 @@ pub(super) struct Pulls {
 impl Pulls {
     /// What failed before counts for nothing.
     pub fn before(part: &Part<'_>) -> Self {
-        let waits = part.waits_for(&["ErrImagePull", "ImagePullBackOff"]).is_some();
-        Self { attempts: 0, in_error: waits }
+        Self { attempts: 0, in_error: part.waits_for(&["ErrImagePull"]).is_some() }
     }
 
     fn see(&mut self, part: &Part<'_>, is_first: bool) {
@@ -32,7 +31,7 @@ impl Pulls {
         if in_error && !self.in_error || in_pause && is_first {
             self.attempts += 1;
         }
-        self.in_error = in_error || in_pause && is_first;
+        self.in_error = in_error;
         if !in_error && !in_pause && part.status.state.as_ref().is_some_and(|state| state.running.is_some()) {
             self.attempts = 0;
         }

@@ -117,8 +117,10 @@ impl<T: Kept> Objects<T> {
 pub trait Kept: Sized + 'static {
     /// Whether deletions of the kind are remembered.
     const REMEMBERED: bool;
+    /// Whether a change of one concerns every workload: it is looked for by name.
+    const CONCERNS_ALL: bool = false;
     /// Which of them anything is read from, as a field selector; all without one.
-    const READ: Option<&'static str> = None;
+    const SELECTOR: Option<&'static str> = None;
     /// Its objects.
     fn kept(snapshot: &Snapshot) -> &Objects<Self>;
     /// Its objects, to be changed.
@@ -159,13 +161,15 @@ kept! {
     Event, events, false, {
         // Several come with every pod that say nothing about it. What is wrong with a Deployment or a ReplicaSet stands in
         // its conditions.
-        const READ: Option<&'static str> = Some("involvedObject.kind!=Deployment,involvedObject.kind!=ReplicaSet,\
+        const SELECTOR: Option<&'static str> = Some("involvedObject.kind!=Deployment,involvedObject.kind!=ReplicaSet,\
             reason!=Scheduled,reason!=Created,reason!=Started");
         fn owner(&self) -> Option<&str> {
             self.involved_object.uid.as_deref()
         }
     };
-    PersistentVolumeClaim, claims, false;
+    PersistentVolumeClaim, claims, false, {
+        const CONCERNS_ALL: bool = true;
+    };
 }
 
 impl Snapshot {
@@ -247,7 +251,7 @@ impl Snapshot {
         // Its pods become somebody's, or nobody's.
         let moves_pods = !stays && uid(object).is_some_and(|uid| self.pods.owned.contains_key(uid));
         let whose = if T::REMEMBERED { uid(object) } else { object.owner().and_then(|uid| self.workload_of(uid)) };
-        match whose.filter(|_| !moves_pods).map(Arc::from) {
+        match whose.filter(|_| !moves_pods && !T::CONCERNS_ALL).map(Arc::from) {
             Some(workload) => drop(self.touched.insert(workload, self.changes)),
             None => self.touched_any = self.changes,
         }
@@ -342,7 +346,10 @@ mod tests {
         assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(set("set-c", "b"))), "ab");
         assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(pod("early", Some("set-c")))), "b");
         assert_eq!(touches(&mut snapshot, |snapshot| snapshot.remove(&set("set-c", "b"))), "ab");
-        let claim = PersistentVolumeClaim { metadata: owned("claim", "", None), ..PersistentVolumeClaim::default() };
+        let claim = PersistentVolumeClaim {
+            metadata: owned("claim", "Deployment", Some("a")),
+            ..PersistentVolumeClaim::default()
+        };
         assert_eq!(touches(&mut snapshot, |snapshot| snapshot.put(claim)), "ab");
     }
 

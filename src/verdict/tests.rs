@@ -25,12 +25,22 @@ fn look(expectation: &Expectation, snapshot: &Snapshot) -> Verdict {
     judge_of(expectation, 0).look(snapshot, &Answers::new(), Duration::ZERO)
 }
 
-/// A look among others: one that rests on those before says what one that does not would say.
-fn look_again(judge: &mut Judge, snapshot: &Snapshot, answers: &Answers, now: Duration) -> Verdict {
-    let anew = judge.clone().look_anew(snapshot, answers, now);
-    let verdict = judge.look(snapshot, answers, now);
-    assert_eq!(verdict, anew);
-    verdict
+/// A judge, and another one that never rests: they have to say the same.
+struct Twins {
+    judge: Judge,
+    restless: Judge,
+}
+
+impl Twins {
+    fn of(judge: Judge) -> Self {
+        Self { restless: judge.clone(), judge }
+    }
+
+    fn look(&mut self, snapshot: &Snapshot, answers: &Answers, now: Duration) -> Verdict {
+        let verdict = self.judge.look(snapshot, answers, now);
+        assert_eq!(verdict, self.restless.look_anew(snapshot, answers, now));
+        verdict
+    }
 }
 
 fn waits(expectation: &Expectation, snapshot: &Snapshot) -> String {
@@ -136,6 +146,22 @@ fn w15_deleted_or_made_anew_has_failed() {
 }
 
 #[test]
+fn a_judge_does_not_look_again_while_nothing_of_its_workload_has_changed() {
+    let (expectation, mut snapshot) = deployed();
+    put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &pod("a-g-1", "gone"), false);
+    let (mut judge, none) = (judge_of(&expectation, 0), Answers::new());
+    let said = judge.look(&snapshot, &none, Duration::ZERO);
+    assert!(matches!(said, Verdict::Progressing(_)), "{said:?}");
+    // Without any change in it, nobody sees that there is nothing.
+    assert_eq!(judge.look(&Snapshot::default(), &none, Duration::from_secs(1)), said);
+    // Its deadline comes without a change.
+    let late = judge.look(&Snapshot::default(), &none, Duration::from_mins(11));
+    assert_ne!(late, said);
+    put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &pod("a-g-1", "gone"), true);
+    assert_eq!(judge.look(&snapshot, &none, Duration::from_secs(2)), Verdict::Settled { replicas: 2 });
+}
+
+#[test]
 fn a_job_without_a_limit_of_its_own_is_waited_for_from_its_first_pod_on() {
     let job = json!({
         "apiVersion": "batch/v1", "kind": "Job",
@@ -144,9 +170,9 @@ fn a_job_without_a_limit_of_its_own_is_waited_for_from_its_first_pod_on() {
     let mut snapshot = Snapshot::default();
     put::<k8s_openapi::api::batch::v1::Job>(&mut snapshot, &job, false);
     let limits = Limits { soak: Duration::ZERO, stall: Duration::MAX, timeout: None };
-    let mut judge = Judge::new(Expectation::of(&job).expect("expectation"), Arc::default(), limits, true);
+    let mut judge = Twins::of(Judge::new(Expectation::of(&job).expect("expectation"), Arc::default(), limits, true));
     for seconds in 0..3 {
-        let verdict = look_again(&mut judge, &snapshot, &Answers::new(), Duration::from_secs(seconds));
+        let verdict = judge.look(&snapshot, &Answers::new(), Duration::from_secs(seconds));
         assert!(matches!(verdict, Verdict::Progressing(_)), "{verdict:?}");
         put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &pod("a-1", "u"), false);
     }
@@ -169,8 +195,8 @@ fn o7_a_job_that_its_controller_makes_again_is_waited_for_in_its_new_form() {
     let first = installs("u", &json!({}));
     let mut job = Expectation::of(&first).expect("an expectation");
     job.replaceable = true;
-    let (mut judge, mut snapshot, none) = (judge_of(&job, 0), Snapshot::default(), Answers::new());
-    let mut see = |snapshot: &Snapshot, second| look_again(&mut judge, snapshot, &none, Duration::from_secs(second));
+    let (mut judge, mut snapshot, none) = (Twins::of(judge_of(&job, 0)), Snapshot::default(), Answers::new());
+    let mut see = |snapshot: &Snapshot, second| judge.look(snapshot, &none, Duration::from_secs(second));
     put::<Job>(&mut snapshot, &first, false);
     assert!(matches!(see(&snapshot, 0), Verdict::Progressing(_)));
     put::<Job>(&mut snapshot, &first, true);
@@ -303,7 +329,7 @@ fn any_input_is_read_or_refused() {
         for expectation in &expected {
             let mut judge = judge_of(expectation, 10);
             for second in [0, 1, 700] {
-                let _ = look_again(&mut judge, &snapshot, &Answers::new(), Duration::from_secs(second));
+                let _ = judge.look(&snapshot, &Answers::new(), Duration::from_secs(second));
             }
         }
     });

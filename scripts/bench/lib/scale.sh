@@ -56,12 +56,13 @@ scale_deploy() {
   /usr/bin/time -f '%U %S %e %M' -o "$WORK/scale/whole" "$HDEPLOY" all --tag bench --soak 0 --output json --config "$WORK/scale/config.yaml" \
     > "$WORK/out/scale" 2> "$WORK/out/scale.err" < /dev/null 7>&- &
   timed=$!
-  until (($(grep -c '"event":"object_applied"' "$WORK/out/scale") == SCALE_WORKLOADS)) || ! kill -0 "$timed" 2> /dev/null; do
+  until (($(grep -c '"event":"object_applied"' "$WORK/out/scale") >= SCALE_WORKLOADS)) || ! kill -0 "$timed" 2> /dev/null; do
     sleep 0.2
   done
   before=$(awk -v ticks="$(getconf CLK_TCK)" -v began="$began" -v now="$EPOCHREALTIME" \
-    '{ print ($14 + $15) / ticks, now - began }' "/proc/$(pgrep -P "$timed")/stat") || true
+    '{ print ($14 + $15) / ticks, now - began }' "/proc/$(pgrep -P "$timed" || echo none)/stat") || before=
   wait "$timed" || fail "$1: $(tail -n 3 "$WORK/out/scale.err")"
+  [[ $before ]] || fail "$1: it did not wait"
   echo "$(cat "$WORK/scale/whole") $before" > "$WORK/scale/cost"
 }
 

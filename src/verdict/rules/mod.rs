@@ -25,6 +25,9 @@
 //!
 //! Times count from the moment a sign is first seen and begin anew when it is gone. Only pods of the new template count,
 //! that are neither being deleted nor disrupted. Whatever is not yet a failure is a warning.
+//!
+//! A judge without signs does not look again until something of its workload changes: a rule that looks at what belongs to
+//! others has to give a sign whenever it does.
 
 mod creation;
 pub(super) mod exits;

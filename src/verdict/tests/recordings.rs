@@ -124,7 +124,7 @@ fn replay(row: &Expected, steps: &[Step], blind: bool, first_look: usize) -> Out
     steps[..begin].iter().for_each(|step| see(step, &mut snapshot));
     let baseline = Arc::new(Baseline::of(&snapshot));
     let since = |step: &Step| Duration::from_secs_f64((step.time - steps[begin].time).max(0.0));
-    let mut judge: Option<Judge> = None;
+    let mut judge: Option<Twins> = None;
     let mut looks = Looks { row, answers: Answers::new(), again: None };
     for (at, step) in steps[begin..end].iter().enumerate() {
         let now = since(step);
@@ -135,7 +135,7 @@ fn replay(row: &Expected, steps: &[Step], blind: bool, first_look: usize) -> Out
         }
         see(step, &mut snapshot);
         if let Some((expectation, limits)) = &step.promised {
-            judge = Some(Judge::new(expectation.clone(), Arc::clone(&baseline), *limits, true));
+            judge = Some(Twins::of(Judge::new(expectation.clone(), Arc::clone(&baseline), *limits, true)));
         }
         if let Some(judge) = judge.as_mut().filter(|_| at >= first_look)
             && let Some(outcome) = looks.at(judge, &snapshot, now)
@@ -158,7 +158,7 @@ struct Looks<'a> {
 
 impl Looks<'_> {
     /// Looks whenever time alone changes something, until `now`.
-    fn until(&mut self, judge: &mut Judge, snapshot: &Snapshot, now: Duration) -> Outcome {
+    fn until(&mut self, judge: &mut Twins, snapshot: &Snapshot, now: Duration) -> Outcome {
         while let Some(at) = self.again.filter(|at| *at < now) {
             if let Some(outcome) = self.at(judge, snapshot, at) {
                 return Some(outcome);
@@ -168,9 +168,9 @@ impl Looks<'_> {
         None
     }
 
-    fn at(&mut self, judge: &mut Judge, snapshot: &Snapshot, now: Duration) -> Outcome {
+    fn at(&mut self, judge: &mut Twins, snapshot: &Snapshot, now: Duration) -> Outcome {
         loop {
-            match look_again(judge, snapshot, &self.answers, now) {
+            match judge.look(snapshot, &self.answers, now) {
                 Verdict::Progressing(on) if on.questions.is_empty() => {
                     self.again = on.look_again;
                     return None;
@@ -269,8 +269,8 @@ impl Whole {
     }
 
     fn change(&mut self, line: &Line) -> Option<Change> {
-        fn of<T: Kept + DeserializeOwned + Clone>(object: Value, deleted: bool) -> Change {
-            let object: T = serde_json::from_value(object).expect("an object of this kind");
+        fn of<T: Kept + Read + Clone>(object: Value, deleted: bool) -> Change {
+            let object: T = read(object);
             Box::new(move |snapshot| if deleted { snapshot.remove(&object) } else { snapshot.put(object.clone()) })
         }
         use k8s_openapi::api::{apps, batch, core};
@@ -281,7 +281,7 @@ impl Whole {
             "ReplicaSet" => of::<apps::v1::ReplicaSet>(object, deleted),
             "Pod" => of::<core::v1::Pod>(object, deleted),
             "Job" => of::<batch::v1::Job>(object, deleted),
-            "Event" if !is_read::<core::v1::Event>(&object) => return None,
+            "Event" if !is_followed::<core::v1::Event>(&object) => return None,
             "Event" => of::<core::v1::Event>(object, deleted),
             "PersistentVolumeClaim" => of::<core::v1::PersistentVolumeClaim>(object, deleted),
             _ => return None,
@@ -290,14 +290,20 @@ impl Whole {
 }
 
 /// Whether it comes with what a namespace is followed for.
-fn is_read<T: Kept>(object: &Value) -> bool {
+fn is_followed<T: Kept>(object: &Value) -> bool {
     let field = |path: &str| object.pointer(&format!("/{}", path.replace('.', "/"))).and_then(Value::as_str);
     let excludes = |term: &str| term.split_once("!=").is_some_and(|(path, value)| field(path) == Some(value));
-    T::READ.is_none_or(|terms| !terms.split(',').any(excludes))
+    T::SELECTOR.is_none_or(|terms| !terms.split(',').any(excludes))
 }
 
-pub(super) fn put<T: Kept + DeserializeOwned>(snapshot: &mut Snapshot, object: &Value, deleted: bool) {
-    let object: T = serde_json::from_value(object.clone()).expect("an object of this kind");
+/// As watches read it.
+fn read<T: Read>(object: Value) -> T {
+    let Lean(object) = serde_json::from_value(object).expect("an object of this kind");
+    object
+}
+
+pub(super) fn put<T: Kept + Read>(snapshot: &mut Snapshot, object: &Value, deleted: bool) {
+    let object: T = read(object.clone());
     if deleted {
         snapshot.remove(&object);
     } else {

@@ -151,7 +151,7 @@ impl World {
         self.kinds.len() - 1
     }
 
-    fn put<T: Kept + DeserializeOwned>(&mut self, object: &Value) {
+    fn put<T: Kept + Read>(&mut self, object: &Value) {
         let uid = object["metadata"]["uid"].as_str().expect("a uid").to_owned();
         if self.shown.get(&uid) != Some(object) {
             super::recordings::put::<T>(&mut self.snapshot, object, false);
@@ -339,7 +339,7 @@ fn roll_out(world: &mut World, dice: &mut Dice, kind: Kind) -> (Verdict, u64) {
     let baseline = Arc::new(Baseline::of(&world.snapshot));
     let expectation = world.release(kind);
     let limits = Limits { soak: Duration::from_millis(SOAK), stall: Duration::from_mins(10), timeout: None };
-    let mut judge = Judge::new(expectation, baseline, limits, true);
+    let mut judge = Twins::of(Judge::new(expectation, baseline, limits, true));
     let (began, mut answers) = (world.now, Answers::new());
     let mut disturbances = dice.below(4);
     loop {
@@ -351,7 +351,7 @@ fn roll_out(world: &mut World, dice: &mut Dice, kind: Kind) -> (Verdict, u64) {
             world.disturb(dice);
         }
         let now = Duration::from_millis(world.now - began);
-        match look_again(&mut judge, &world.snapshot, &answers, now) {
+        match judge.look(&world.snapshot, &answers, now) {
             Verdict::Progressing(on) => {
                 answers.extend(on.questions.into_iter().map(|question| (question, Answer::Log(Vec::new()))));
             }

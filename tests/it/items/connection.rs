@@ -16,9 +16,10 @@ use crate::support::{Fate, Outcome, Proxy, Relay, lasts};
 const ALL: usize = usize::MAX;
 /// So many kinds are watched.
 const KINDS: usize = 8;
-/// So many objects make a list a long one, and take so many answers after the first.
+/// With so many objects a list is a long one: `LONG` in `cluster/watch.rs`. After the first answer it takes as many pages.
 const CROWD: usize = 501;
-const FURTHER: usize = 5;
+const PAGE: usize = 100;
+const FURTHER: usize = CROWD / PAGE;
 /// Whoever misses something does not miss it without end.
 const LIMITED: [&str; 3] = ["--timeout", "150", "--force-timeout"];
 
@@ -258,6 +259,15 @@ fn b3_a_long_list_comes_again_when_watches_tell_nothing() {
     deploys(&product, "sim/ok:0", &kubeconfig).exits(0).never_says("contact is lost");
     assert!(proxy.seen(&["/replicasets?", "continue="]).len() > FURTHER);
     assert_eq!(applied(&product), 1);
+}
+
+#[test]
+fn b4_a_list_whose_next_page_has_expired_begins_again() {
+    let (product, proxy, kubeconfig) = crowded("token");
+    let expired = Fate::status(410, "Expired", "the provided continue parameter is too old");
+    proxy.on(&["/replicasets?", "continue="], 0..5, expired);
+    deploys(&product, "sim/ok:0", &kubeconfig).exits(0).never_says("contact is lost");
+    assert!(proxy.seen(&["/replicasets?", "continue="]).len() > 5);
 }
 
 /// As an answer of its own, and as an event of a watch that was accepted.

@@ -76,8 +76,10 @@ fn w4_w19_what_the_controller_said_of_a_bad_release_is_no_failure_of_the_next_on
                 };
                 release("sim/ok:v1");
                 product.deploy().exits(0);
+                // A controller that is at work already may go by the deadline that it knew.
+                short_deadline(&product);
                 release("sim/never:v2");
-                meanwhile(|| product.deploy(), || short_deadline(&product)).exits(2).says("progressDeadlineSeconds");
+                product.deploy().exits(2).says("progressDeadlineSeconds");
                 // Back, and then forward from another bad one.
                 release("sim/ok:v1");
                 product.deploy().exits(0).says("settled with 1 replica");

@@ -1,5 +1,5 @@
 //! Objects as they are followed: without what nobody reads of them. Who manages which field is most of many an object, and
-//! decoding it costs more than all the rest.
+//! decoding it costs more than all the rest; of events, which have few fields, it is dropped afterwards.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 /// A kind that can be read so.
-pub(super) trait Read: Sized {
+pub trait Read: Sized {
     /// What is read of it.
     type Parts: DeserializeOwned;
     /// The object that these are of.
@@ -25,8 +25,11 @@ pub(super) trait Read: Sized {
 }
 
 /// An object that is read so.
-#[derive(Clone)]
-pub(super) struct Lean<K>(pub K);
+#[derive(Clone, Debug)]
+pub struct Lean<K>(
+    /// The object.
+    pub K,
+);
 
 impl<'de, K: Read> Deserialize<'de> for Lean<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -34,8 +37,9 @@ impl<'de, K: Read> Deserialize<'de> for Lean<K> {
     }
 }
 
+/// What most kinds are made of.
 #[derive(Deserialize)]
-pub(super) struct Parts<S, T> {
+pub struct Parts<S, T> {
     metadata: Metadata,
     spec: Option<S>,
     status: Option<T>,
@@ -116,14 +120,14 @@ fn without_surroundings(mut spec: PodSpec) -> PodSpec {
         (container.env, container.env_from, container.volume_mounts) = (None, None, None);
     }
     if let Some(volumes) = &mut spec.volumes {
-        volumes.retain(is_read);
+        volumes.retain(may_be_missing);
         volumes.shrink_to_fit();
     }
     spec
 }
 
-/// What a rule may ask for: the service account's token is in every pod.
-fn is_read(volume: &Volume) -> bool {
+/// A rule may ask for its source. The service account's token is in every pod.
+fn may_be_missing(volume: &Volume) -> bool {
     volume.config_map.is_some() || volume.secret.is_some() || volume.persistent_volume_claim.is_some()
 }
 
@@ -155,9 +159,12 @@ mod tests {
             "spec": {
                 "containers": [{ "name": "a", "image": "r/a", "env": [{ "name": "A", "value": "1" }] }],
                 "tolerations": [{ "operator": "Exists" }],
+                "initContainers": [{ "name": "first", "image": "r/a", "envFrom": [{ "configMapRef": { "name": "a" } }] }],
                 "volumes": [
                     { "name": "token", "projected": { "sources": [] } },
                     { "name": "config", "configMap": { "name": "a" } },
+                    { "name": "secret", "secret": { "secretName": "a" } },
+                    { "name": "claim", "persistentVolumeClaim": { "claimName": "a" } },
                 ],
             },
             "status": { "phase": "Running" },
@@ -168,6 +175,7 @@ mod tests {
         let spec = whole.spec.as_mut().expect("a spec");
         spec.tolerations = None;
         spec.containers[0].env = None;
+        spec.init_containers.as_mut().expect("one")[0].env_from = None;
         spec.volumes.as_mut().expect("volumes").remove(0);
         assert_eq!(lean, whole);
     }
