@@ -217,7 +217,7 @@ impl<'a> Waiting<'a> {
     /// Until there is something to look at.
     async fn wait(&mut self, again: Option<Instant>, synced: bool) {
         let later = Instant::now() + if synced { Duration::from_hours(1) } else { BLINK };
-        let workloads = u32::try_from(self.judges.len()).unwrap_or(u32::MAX).min(1000);
+        let workloads = u32::try_from(self.judges.len()).unwrap_or(u32::MAX);
         let together = (TOGETHER + EACH * workloads).min(LONGEST_TOGETHER);
         tokio::select! {
             () = self.watch.changed() => sleep(together).await,

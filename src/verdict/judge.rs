@@ -122,7 +122,8 @@ impl Judge {
         &self.expectation
     }
 
-    /// Judges what `snapshot` shows, which is the same one always, as it changes. `now` is a clock that begins with 0 and stands still while nothing is known.
+    /// Judges what `snapshot` shows, which is the same one always, as it changes. `now` is a clock that begins with 0 and
+    /// stands still while nothing is known.
     pub fn look(&mut self, snapshot: &Snapshot, answers: &Answers, now: Duration) -> Verdict {
         if let Some(rest) = &self.rest
             && rest.until.is_none_or(|at| now < at)
