@@ -73,10 +73,12 @@ pub async fn deploy(context: &Context, request: &Request) -> Result<()> {
     run.end(Stage::Pin);
 
     run.begin(Stage::Apply);
-    if foreseen.changes.is_empty() && !foreseen.unfinished {
-        judge(context, &mut watches, &foreseen.changes, &mut run).await?;
+    let Foreseen { rendered, changes, after, unfinished, .. } = foreseen;
+    if changes.is_empty() && !unfinished {
+        judge(context, &mut watches, changes, &mut run).await?;
     } else {
-        let Foreseen { rendered, after, .. } = foreseen;
+        // They are looked for again under the lock.
+        drop(changes);
         Box::pin(locked(context, request, &survey.release.tag, &rendered, after, &mut watches, &mut run)).await?;
     }
     run.end(Stage::Apply);
@@ -138,7 +140,7 @@ pub async fn recover(context: &Context) -> Result<()> {
         stage::journal::under_lock(context, "recover", async |lease| {
             let restored = stage::journal::unfinished(context, lease).await?.unwrap_or_default();
             put_back = restored.len();
-            let restored = restored.iter().map(|object| Awaited { object, changed: true });
+            let restored = restored.into_iter().map(|object| Awaited { object, changed: true });
             stage::settle::settle(context, &mut Watches::new(context), restored).await
         })
         .await?;
@@ -150,14 +152,14 @@ pub async fn recover(context: &Context) -> Result<()> {
 }
 
 /// Nothing is to be written: what runs is judged.
-async fn judge(context: &Context, watches: &mut Watches, changes: &Changes, run: &mut Run<'_>) -> Result<()> {
+async fn judge(context: &Context, watches: &mut Watches, changes: Changes, run: &mut Run<'_>) -> Result<()> {
     for changed in changes.objects() {
         run.count(Applied::Unchanged);
         if changed.object.kind() == "Job" {
             stage::gate::has_run(context, &changed.object.key());
         }
     }
-    let live = changes.objects().filter_map(|changed| changed.live.as_ref());
+    let live = changes.into_objects().filter_map(|changed| changed.live);
     let live = live.map(|object| Awaited { object, changed: false });
     stage::settle::settle(context, watches, live).await
 }
@@ -181,11 +183,12 @@ async fn locked(
         stage::changes::take_over(context, lease, &mut changes).await?;
         let after = stage::preflight::dry_run(context, request, rendered, &changes, known).await?;
         let waves = rendered.waves(&context.config.order)?;
-        let journal =
-            stage::journal::open(context, lease, release, changes.entries(&waves, &after, stage::MANAGER)).await?;
-        let rollout = Rollout { rendered, changes: &changes, journal };
+        let entries = changes.entries(&waves, &after, stage::MANAGER);
+        drop(after);
+        let journal = stage::journal::open(context, lease, release, entries).await?;
         let waves = policies::narrowed_last(waves, &changes);
-        let outcome = roll_out(context, request, &rollout, &waves, watches, run).await;
+        let mut rollout = Rollout { rendered, changes, journal };
+        let outcome = roll_out(context, request, &mut rollout, &waves, watches, run).await;
         // What stands stands: without this the next deploy would put it back.
         let closed = rollout.journal.close(context).await;
         stage::journal::told(outcome, closed)?;
@@ -232,7 +235,7 @@ pub async fn render(
 async fn roll_out(
     context: &Context,
     request: &Request,
-    rollout: &Rollout<'_>,
+    rollout: &mut Rollout<'_>,
     waves: &[Wave],
     watches: &mut Watches,
     run: &mut Run<'_>,
@@ -261,7 +264,7 @@ async fn roll_out(
         if wave.kind == WaveKind::CustomResourceDefinitions {
             context.cluster.wait_for_kinds(&rollout.rendered.keys(), KINDS_PATIENCE).await?;
         }
-        let awaited = applied.iter().map(AppliedObject::awaited);
+        let awaited = applied.into_iter().map(AppliedObject::awaited);
         stage::settle::settle(context, watches, awaited).await?;
         stage::chart::follow(context, watches, charts).await?;
     }

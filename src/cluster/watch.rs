@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::core::params::{ListParams, WatchParams};
@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::client::Cluster;
 use super::request::Failure;
 use super::trouble::explain;
-use crate::verdict::{Kept, Lean, Read, Snapshot};
+use crate::verdict::{Kept, Lean, Read, ReplicaSet, Snapshot};
 
 /// One round of watching, on the server's side, in seconds.
 const ROUND: u32 = 10;
@@ -65,8 +65,8 @@ enum Health {
 }
 
 /// What a kind needs to be followed.
-trait Followed: Kept + Read + Resource<DynamicType = ()> + Clone + Debug + Send + Sync {}
-impl<K: Kept + Read + Resource<DynamicType = ()> + Clone + Debug + Send + Sync> Followed for K {}
+trait Followed: Kept + Read<Kind: Resource<DynamicType = ()>> + Clone + Debug + Send + Sync {}
+impl<K: Kept + Read<Kind: Resource<DynamicType = ()>> + Clone + Debug + Send + Sync> Followed for K {}
 
 impl Cluster {
     /// Follows the workloads of `namespace`, their pods, claims and events, until the last [`Watch`] is dropped.
@@ -176,7 +176,7 @@ impl Follower {
 
     /// Lists everything.
     async fn list<K: Followed>(&mut self) -> Result<Listed, Failure> {
-        let paths = Paths::new(K::url_path(&(), Some(&self.namespace)));
+        let paths = Paths::new(K::Kind::url_path(&(), Some(&self.namespace)));
         let mut params =
             ListParams { field_selector: K::SELECTOR.map(str::to_owned), ..ListParams::default().limit(PAGE) };
         let mut names = BTreeSet::new();
@@ -217,7 +217,7 @@ impl Follower {
 
     /// One round. `version` is what was seen last.
     async fn watched<K: Followed>(&self, version: &mut String) -> Result<(), Failure> {
-        let paths = Paths::new(K::url_path(&(), Some(&self.namespace)));
+        let paths = Paths::new(K::Kind::url_path(&(), Some(&self.namespace)));
         let params =
             WatchParams { field_selector: K::SELECTOR.map(str::to_owned), ..WatchParams::default().timeout(ROUND) };
         let watch = paths.watch(&params, version).map_err(|e| Failure::Transport(e.to_string()))?;
@@ -252,7 +252,7 @@ impl Follower {
             Failure::Transport(chain) => explain(&chain).0.to_owned(),
             Failure::Status(status) => format!("the API server answered {} {}", status.code, status.message),
         };
-        let text = format!("the {} of {} cannot be followed: {why}", K::plural(&()), self.namespace);
+        let text = format!("the {} of {} cannot be followed: {why}", K::Kind::plural(&()), self.namespace);
         self.sender.send_if_modified(|state| {
             let health = Health::Broken(text);
             let different = state.health[self.slot] != health;

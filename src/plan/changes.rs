@@ -101,9 +101,23 @@ impl Changes {
         self.objects.get(key)
     }
 
+    /// Lets go of the live objects that `wave` has changed.
+    pub fn forget(&mut self, wave: &Wave) {
+        for key in wave.keys() {
+            if let Some(changed) = self.objects.get_mut(&key) {
+                changed.live = None;
+            }
+        }
+    }
+
     /// Every object.
     pub fn objects(&self) -> impl Iterator<Item = &Changed> {
         self.objects.values()
+    }
+
+    /// The same, each to keep.
+    pub fn into_objects(self) -> impl Iterator<Item = Changed> {
+        self.objects.into_values()
     }
 
     /// The objects that are sent.

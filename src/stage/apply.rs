@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::cluster::{self, ApplyError, ApplyOptions, MANAGER};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Applied, Event};
-use crate::manifest::{Object, Rendered, Wave};
+use crate::manifest::{Object, Rendered, Wave, WaveKind};
 use crate::model::ObjectKey;
 use crate::plan::changes::{Action, Changes};
 use crate::plan::owners::left_by_others;
@@ -21,7 +21,7 @@ pub struct Rollout<'a> {
     /// The objects.
     pub rendered: &'a Rendered,
     /// Which of them change.
-    pub changes: &'a Changes,
+    pub changes: Changes,
     /// The proof that they may.
     pub journal: journal::Open<'a>,
 }
@@ -38,8 +38,8 @@ pub struct AppliedObject {
 
 impl AppliedObject {
     /// The same, as it is waited for.
-    pub fn awaited(&self) -> Awaited<'_> {
-        Awaited { object: &self.value, changed: self.outcome != Applied::Unchanged }
+    pub fn awaited(self) -> Awaited {
+        Awaited { object: self.value, changed: self.outcome != Applied::Unchanged }
     }
 }
 
@@ -66,11 +66,15 @@ pub async fn namespace(context: &Context, rendered: &Rendered) -> Result<()> {
 pub async fn wave(
     context: &Context,
     request: &Request,
-    rollout: &Rollout<'_>,
+    rollout: &mut Rollout<'_>,
     wave: &Wave,
 ) -> Result<Vec<AppliedObject>> {
     let answers = wave.objects.iter().map(|object| one(context, request, rollout, object));
     let answers = side_by_side(answers, CONCURRENT).await;
+    if wave.kind == WaveKind::Workloads {
+        // As they were, nobody asks for them again, and they are large.
+        rollout.changes.forget(wave);
+    }
     let mut applied = Vec::new();
     let mut errors = Vec::new();
     for answer in answers {

@@ -100,7 +100,7 @@ pub async fn follow(context: &Context, watches: &mut Watches, charts: Vec<Chart>
             let of_chart = |live: &Value| live["metadata"]["annotations"][RELEASE] == chart.name.as_str();
             workloads.extend(all.into_iter().filter(of_chart));
         }
-        settle(context, watches, workloads.iter().map(|object| Awaited { object, changed: true })).await?;
+        settle(context, watches, workloads.into_iter().map(|object| Awaited { object, changed: true })).await?;
     }
     Ok(())
 }

@@ -85,10 +85,9 @@ impl Watches {
 }
 
 /// A live object that is waited for.
-#[derive(Clone, Copy)]
-pub struct Awaited<'a> {
+pub struct Awaited {
     /// As the API server answered it.
-    pub object: &'a Value,
+    pub object: Value,
     /// Whether this run has changed it.
     pub changed: bool,
 }
@@ -97,20 +96,21 @@ pub struct Awaited<'a> {
 ///
 /// # Errors
 /// When one fails, is changed by somebody else, or contact is lost for too long.
-pub async fn settle<'a>(
+pub async fn settle(
     context: &Context,
     watches: &mut Watches,
-    awaited: impl IntoIterator<Item = Awaited<'a>>,
+    awaited: impl IntoIterator<Item = Awaited>,
 ) -> Result<()> {
     let workloads =
-        awaited.into_iter().filter(|awaited| ObjectKey::of(awaited.object).is_some_and(|key| is_workload(&key)));
-    let workloads: Vec<Awaited<'_>> = workloads.collect();
-    let images: BTreeSet<&str> = workloads.iter().flat_map(|awaited| budget::images_of(awaited.object)).collect();
+        awaited.into_iter().filter(|awaited| ObjectKey::of(&awaited.object).is_some_and(|key| is_workload(&key)));
+    let workloads: Vec<Awaited> = workloads.collect();
+    let images: BTreeSet<&str> = workloads.iter().flat_map(|awaited| budget::images_of(&awaited.object)).collect();
+    let images = images.len();
     let mut by_namespace: BTreeMap<String, Vec<Judge>> = BTreeMap::new();
     for Awaited { object, changed } in workloads {
-        let expectation = expectation(object)?;
+        let expectation = expectation(&object)?;
         let namespace = expectation.key.namespace.clone().unwrap_or_default();
-        let limits = Limits::of(object, images.len(), context.settle.soak, context.settle.timeout);
+        let limits = Limits::of(&object, images, context.settle.soak, context.settle.timeout);
         let baseline = watches.baseline(&namespace).await?;
         by_namespace.entry(namespace).or_default().push(Judge::new(expectation, baseline, limits, changed));
     }

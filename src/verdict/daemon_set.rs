@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
+use super::lean::Fingerprint;
 use super::pods::{label, of_controller, ready};
 use super::snapshot::Snapshot;
 use super::standing::{Early, Standing, live, refused_by_event};
@@ -18,7 +19,7 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
     let (Some(spec), Some(status)) = (&set.spec, &set.status) else {
         return Err(Early::Unobserved);
     };
-    superseded(expectation, &spec.template)?;
+    superseded(expectation, Fingerprint::of(spec.template.clone()))?;
     if status.observed_generation < set.metadata.generation {
         return Err(Early::Unobserved);
     }

@@ -1,17 +1,16 @@
 //! Deployments.
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::lean::{Fingerprint, ReplicaSet};
 use super::limits::portion;
 use super::pods::{is_live, is_terminating, of_controller, ready};
 use super::snapshot::Snapshot;
 use super::standing::{Early, Meddling, Refused, Rollout, Standing, live};
 use super::words::old_pods;
 use super::{Expectation, superseded};
-
-const HASH: &str = "pod-template-hash";
 
 pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot) -> Result<Standing<'a>, Early> {
     let deployment: &Deployment = live(expectation, snapshot)?;
@@ -21,12 +20,13 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
     if spec.paused == Some(true) {
         return Err(Early::Superseded(Meddling::Paused));
     }
-    superseded(expectation, &spec.template)?;
+    let template = Fingerprint::of(spec.template.clone());
+    superseded(expectation, template)?;
     // Before that, the status speaks of an earlier change.
     if status.observed_generation < deployment.metadata.generation {
         return Err(Early::Unobserved);
     }
-    let sets = ReplicaSets::of(&expectation.uid, spec, snapshot);
+    let sets = ReplicaSets::of(&expectation.uid, spec, template, snapshot);
     Ok(rolled_out(spec, status, sets).told(None, snapshot))
 }
 
@@ -38,10 +38,10 @@ struct ReplicaSets<'a> {
 }
 
 impl<'a> ReplicaSets<'a> {
-    fn of(deployment: &'a str, spec: &'a DeploymentSpec, snapshot: &'a Snapshot) -> Self {
+    fn of(deployment: &'a str, spec: &'a DeploymentSpec, template: Fingerprint, snapshot: &'a Snapshot) -> Self {
         let owned = || snapshot.replica_sets.of(deployment);
         // Two can have the same template after a hash collision; the controller takes the older one.
-        let same = owned().filter(|set| has_template(set, &spec.template));
+        let same = owned().filter(|set| set.template == Some(template));
         let new = same.min_by_key(|set| set.metadata.creation_timestamp.as_ref().map(|time| time.0));
         let uid = |set: &'a ReplicaSet| set.metadata.uid.as_deref().unwrap_or_default();
         let new_pods = new.map(|set| of_controller(snapshot, uid(set))).unwrap_or_default();
@@ -61,19 +61,6 @@ fn is_selected(pod: &Pod, spec: &DeploymentSpec) -> bool {
     })
 }
 
-fn has_template(set: &ReplicaSet, template: &PodTemplateSpec) -> bool {
-    let Some(own) = set.spec.as_ref().and_then(|spec| spec.template.as_ref()) else { return false };
-    let labelled = |template: &PodTemplateSpec| {
-        let mut metadata = template.metadata.clone().unwrap_or_default();
-        let mut labels = metadata.labels.take().unwrap_or_default();
-        labels.remove(HASH);
-        metadata.labels = Some(labels);
-        metadata
-    };
-    // There may be ten of them, and hardly ever more than one has the same specification.
-    own.spec == template.spec && labelled(own) == labelled(template)
-}
-
 fn rolled_out<'a>(spec: &'a DeploymentSpec, status: &'a DeploymentStatus, sets: ReplicaSets<'a>) -> Standing<'a> {
     let desired = spec.replicas.unwrap_or(1);
     let count = |number: Option<i32>| number.unwrap_or(0);
@@ -83,7 +70,7 @@ fn rolled_out<'a>(spec: &'a DeploymentSpec, status: &'a DeploymentStatus, sets: 
         && count(status.unavailable_replicas) == 0
         && ready(&sets.new_pods) == desired;
     let remaining = remaining(spec, desired, &sets);
-    let lacks_set = sets.new.is_none_or(|new| wanted(new) == 0 && desired > 0);
+    let lacks_set = sets.new.is_none_or(|new| new.replicas == 0 && desired > 0);
     let recreate = is_recreate(spec);
     let why = if runs {
         format!("{desired} of {desired} available; {}", old_pods(&remaining))
@@ -113,10 +100,6 @@ fn rolled_out<'a>(spec: &'a DeploymentSpec, status: &'a DeploymentStatus, sets: 
     }
 }
 
-fn wanted(set: &ReplicaSet) -> i32 {
-    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
-}
-
 /// As the controller rounds it.
 fn max_unavailable(spec: &DeploymentSpec, desired: i32) -> i64 {
     let rolling = spec.strategy.as_ref().and_then(|strategy| strategy.rolling_update.as_ref());
@@ -131,7 +114,7 @@ fn max_unavailable(spec: &DeploymentSpec, desired: i32) -> i64 {
 /// The new ReplicaSet says itself that all its pods are available, and has seen its own last change.
 fn agrees(set: &ReplicaSet, desired: i32) -> bool {
     let Some(status) = &set.status else { return false };
-    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1) == desired
+    set.replicas == desired
         && status.observed_generation >= set.metadata.generation
         && status.replicas == desired
         && status.available_replicas.unwrap_or(0) == desired

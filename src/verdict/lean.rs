@@ -4,20 +4,23 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{
-    DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet,
-    ReplicaSetSpec, ReplicaSetStatus, StatefulSet, StatefulSetSpec, StatefulSetStatus,
+    self as apps, DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, ReplicaSetSpec,
+    ReplicaSetStatus, StatefulSet, StatefulSetSpec, StatefulSetStatus,
 };
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::{
     Event, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, Pod, PodSpec, PodStatus,
-    Volume,
+    PodTemplateSpec, Volume,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
 
 /// A kind that can be read so.
 pub trait Read: Sized {
+    /// As the API server knows it.
+    type Kind;
     /// What is read of it.
     type Parts: DeserializeOwned;
     /// The object that these are of.
@@ -81,6 +84,7 @@ impl From<Metadata> for ObjectMeta {
 macro_rules! read {
     ($($kind:ident, $spec:ty, $status:ty;)*) => {
         $(impl Read for $kind {
+            type Kind = Self;
             type Parts = Parts<$spec, $status>;
             fn of(Parts { metadata, spec, status }: Self::Parts) -> Self {
                 Self { metadata: metadata.into(), spec, status }
@@ -93,12 +97,51 @@ read! {
     Deployment, DeploymentSpec, DeploymentStatus;
     StatefulSet, StatefulSetSpec, StatefulSetStatus;
     DaemonSet, DaemonSetSpec, DaemonSetStatus;
-    ReplicaSet, ReplicaSetSpec, ReplicaSetStatus;
     Job, JobSpec, JobStatus;
     PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus;
 }
 
+/// A ReplicaSet. A Deployment keeps ten old ones, each with a whole template: all that is asked of it is whether it is the
+/// applied one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplicaSet {
+    /// Without labels and annotations.
+    pub metadata: ObjectMeta,
+    /// How many pods it is to have.
+    pub replicas: i32,
+    /// Of its template.
+    pub template: Option<Fingerprint>,
+    /// What its controller says.
+    pub status: Option<ReplicaSetStatus>,
+}
+
+impl Read for ReplicaSet {
+    type Kind = apps::ReplicaSet;
+    type Parts = Parts<ReplicaSetSpec, ReplicaSetStatus>;
+    fn of(Parts { metadata, spec, status }: Self::Parts) -> Self {
+        let metadata = Metadata { labels: None, annotations: None, ..metadata };
+        let spec = spec.unwrap_or_default();
+        let template = spec.template.map(Fingerprint::of);
+        Self { metadata: metadata.into(), replicas: spec.replicas.unwrap_or(1), template, status }
+    }
+}
+
+/// Tells pod templates apart: but for the label by which the controller of Deployments tells pods apart, for fields that
+/// nobody knows, and for different ways to write the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of a template.
+    pub fn of(mut template: PodTemplateSpec) -> Self {
+        template.metadata.get_or_insert_default().labels.get_or_insert_default().remove("pod-template-hash");
+        let json = serde_json::to_vec(&template).expect("a template is JSON");
+        Self(Sha256::digest(json).into())
+    }
+}
+
 impl Read for Pod {
+    type Kind = Self;
     type Parts = Parts<PodSpec, PodStatus>;
     fn of(Parts { metadata, spec, status }: Self::Parts) -> Self {
         Self { metadata: metadata.into(), spec: spec.map(without_surroundings), status: status.map(compact) }
@@ -132,6 +175,7 @@ fn may_be_missing(volume: &Volume) -> bool {
 }
 
 impl Read for Event {
+    type Kind = Self;
     type Parts = Self;
     fn of(mut event: Self) -> Self {
         event.metadata.managed_fields = None;

@@ -26,7 +26,6 @@ mod words;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::Value;
 
 use crate::model::ObjectKey;
@@ -35,7 +34,7 @@ pub use answers::{Answer, Answers, Question};
 pub use baseline::Baseline;
 pub use cause::{Cause, Rule};
 pub use judge::{Judge, Progressing, Verdict, Warning};
-pub use lean::{Lean, Read};
+pub use lean::{Fingerprint, Lean, Read, ReplicaSet};
 pub use limits::{Limits, needed};
 pub use snapshot::{Kept, Objects, Snapshot};
 use standing::Early;
@@ -51,7 +50,7 @@ pub struct Expectation {
     /// The `metadata.generation` that the apply returned.
     pub generation: i64,
     /// The pod template that the apply returned, defaults included.
-    pub template: Option<Box<PodTemplateSpec>>,
+    pub template: Option<Fingerprint>,
     /// Its annotations: some tell how patient to be.
     pub annotations: BTreeMap<String, String>,
     /// Whoever made it may delete it and make another one: that is no failure.
@@ -68,7 +67,7 @@ impl Expectation {
             generation: object.pointer("/metadata/generation")?.as_i64()?,
             template: object
                 .pointer("/spec/template")
-                .and_then(|template| serde_json::from_value(template.clone()).ok()),
+                .and_then(|template| serde_json::from_value(template.clone()).map(Fingerprint::of).ok()),
             annotations: serde_json::from_value(annotations).unwrap_or_default(),
             replaceable: false,
         })
@@ -84,10 +83,9 @@ impl Expectation {
     }
 }
 
-/// Why the template that is waited for is not the live one any more. Both are of one type, so that fields which it does not
-/// know, and different ways to write the same, make no difference.
-fn superseded(expectation: &Expectation, template: &PodTemplateSpec) -> Result<(), Early> {
-    if expectation.template.as_deref().is_none_or(|ours| ours == template) {
+/// Why the template that is waited for is not the `live` one any more.
+fn superseded(expectation: &Expectation, live: Fingerprint) -> Result<(), Early> {
+    if expectation.template.is_none_or(|ours| ours == live) {
         return Ok(());
     }
     Err(Early::Superseded(Meddling::Template))

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::lean::ReplicaSet;
 use super::pods::controller;
 
 /// The objects of a namespace at one moment, as far as they were seen. Clones share them until one is changed.
@@ -313,7 +314,7 @@ mod tests {
     }
 
     fn set(name: &str, deployment: &str) -> ReplicaSet {
-        ReplicaSet { metadata: owned(name, "Deployment", Some(deployment)), ..ReplicaSet::default() }
+        ReplicaSet { metadata: owned(name, "Deployment", Some(deployment)), replicas: 1, template: None, status: None }
     }
 
     /// Which of the Deployments "a" and "b" it touches.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
@@ -67,7 +67,7 @@ fn deployed() -> (Expectation, Snapshot) {
     });
     let mut snapshot = Snapshot::default();
     put::<k8s_openapi::api::apps::v1::Deployment>(&mut snapshot, &deployment, false);
-    put::<k8s_openapi::api::apps::v1::ReplicaSet>(&mut snapshot, &set, false);
+    put::<ReplicaSet>(&mut snapshot, &set, false);
     for name in ["a-h-1", "a-h-2"] {
         put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &pod(name, "s"), false);
     }
@@ -336,10 +336,10 @@ fn any_input_is_read_or_refused() {
 }
 
 fn see(snapshot: &mut Snapshot, line: &Line) {
-    fn of<T: Kept + DeserializeOwned>(snapshot: &mut Snapshot, line: &Line) {
-        match T::deserialize(&line.o) {
-            Ok(object) if line.e == "DELETED" => snapshot.remove(&object),
-            Ok(object) => snapshot.put(object),
+    fn of<T: Kept + Read>(snapshot: &mut Snapshot, line: &Line) {
+        match Lean::<T>::deserialize(&line.o) {
+            Ok(Lean(object)) if line.e == "DELETED" => snapshot.remove(&object),
+            Ok(Lean(object)) => snapshot.put(object),
             Err(_) => {}
         }
     }
@@ -351,7 +351,7 @@ fn see(snapshot: &mut Snapshot, line: &Line) {
         }
         "StatefulSet" => of::<v1::StatefulSet>(snapshot, line),
         "DaemonSet" => of::<v1::DaemonSet>(snapshot, line),
-        "ReplicaSet" => of::<v1::ReplicaSet>(snapshot, line),
+        "ReplicaSet" => of::<ReplicaSet>(snapshot, line),
         "Job" => of::<batch::v1::Job>(snapshot, line),
         "Event" => of::<core::v1::Event>(snapshot, line),
         _ => of::<core::v1::Pod>(snapshot, line),

@@ -278,7 +278,7 @@ impl Whole {
         let object = if deleted { line.o.clone() } else { self.whole(&line.k, &line.o) };
         Some(match line.k.as_str() {
             "Deployment" => of::<apps::v1::Deployment>(object, deleted),
-            "ReplicaSet" => of::<apps::v1::ReplicaSet>(object, deleted),
+            "ReplicaSet" => of::<ReplicaSet>(object, deleted),
             "Pod" => of::<core::v1::Pod>(object, deleted),
             "Job" => of::<batch::v1::Job>(object, deleted),
             "Event" if !is_followed::<core::v1::Event>(&object) => return None,
