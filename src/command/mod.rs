@@ -194,8 +194,8 @@ async fn interrupted() -> &'static str {
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // One TLS provider for all clients. It fails only when one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // It waits for others all the time, and what one thread has let go of the next one cannot use.
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::refused("the runtime did not start").because(error))?
