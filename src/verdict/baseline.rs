@@ -1,6 +1,6 @@
 //! What was so before: it is nobody's failure now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::api::apps::v1::DeploymentCondition;
 
@@ -13,9 +13,9 @@ use super::snapshot::Snapshot;
 #[derive(Clone, Debug, Default)]
 pub struct Baseline {
     /// How often every container had ended, by uid of the pod and name.
-    exits: BTreeMap<(String, String), i32>,
+    exits: HashMap<(String, String), i32>,
     /// What the status of containers said about pulling.
-    pub(super) pulls: BTreeMap<(String, String), Pulls>,
+    pub(super) pulls: HashMap<(String, String), Pulls>,
     /// How often every event had been seen.
     pub(super) events: Seen,
     /// Uids of pods that had been taken away: their objects stay for long.

@@ -1,6 +1,6 @@
 //! What has to be remembered from one look to the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::baseline::Baseline;
@@ -54,7 +54,7 @@ struct Furthest {
 pub(super) struct Memory {
     first_seen: BTreeMap<(Rule, About), Duration>,
     warned: BTreeSet<(Rule, About)>,
-    pub pulls: BTreeMap<About, Pulls>,
+    pub pulls: HashMap<About, Pulls>,
     furthest: Furthest,
     /// When something last came nearer.
     pub progressed: Duration,
@@ -90,7 +90,7 @@ impl Memory {
         self.warned.insert((sign.cause.rule, sign.about.clone()))
     }
 
-    pub fn see_pulls(&mut self, standing: &Standing<'_>, before: &BTreeMap<About, Pulls>) {
+    pub fn see_pulls(&mut self, standing: &Standing<'_>, before: &HashMap<About, Pulls>) {
         for part in standing.new_pods.iter().copied().flat_map(parts) {
             let about = (uid(part.pod).to_owned(), part.spec.name.clone());
             let known = self.pulls.get(&about).or_else(|| before.get(&about)).copied();

@@ -37,7 +37,7 @@ mod scheduling;
 mod start;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -101,7 +101,7 @@ pub(super) struct Scene<'a> {
     pub standing: &'a Standing<'a>,
     pub answers: &'a Answers,
     /// Attempts to pull, as far as the status shows them.
-    pub pulls: &'a BTreeMap<(String, String), Pulls>,
+    pub pulls: &'a HashMap<(String, String), Pulls>,
 }
 
 impl Scene<'_> {
