@@ -110,7 +110,7 @@ verdict_measure() {
       verdict_run "$side" "rollout-$side"
       [[ $side = hdeploy ]] || continue
       jq -e 'select(.event == "run_finished")' "$WORK/out/rollout-hdeploy" > /dev/null || fail "hdeploy did not roll out: $(tail -n 3 "$WORK/out/rollout-hdeploy.err")"
-      verdict_since_first_write rollout-hdeploy run_finished rollout-hdeploy-writes
+      verdict_since_first_write rollout-hdeploy settled rollout-hdeploy-writes
     done
   done
   verdict_failures missing "${VERDICT_IMAGES[0]%@*}@sha256:$(printf '%064d' 7)" "$VERDICT_COMMAND"
@@ -140,10 +140,11 @@ verdict_failures() {
   done
 }
 
-# verdict_since_first_write RUN EVENT SAMPLES: seconds from the first object that was written to the first such event.
+# verdict_since_first_write RUN EVENT SAMPLES: seconds from the first object that was written to the first such event, or to the
+# last workload that settled.
 verdict_since_first_write() {
   jq -rs --arg event "$2" '(map(select(.event == "object_applied" and .outcome != "unchanged"))[0].elapsed) as $from |
-    (map(select(.event == $event))[0] // map(select(.event == "workload_failed"))[0]).elapsed - $from | "\(.) 0"' "$WORK/out/$1" >> "$WORK/samples/$3"
+    (map(select(.event == $event))[if $event == "settled" then -1 else 0 end] // map(select(.event == "workload_failed"))[0]).elapsed - $from | "\(.) 0"' "$WORK/out/$1" >> "$WORK/samples/$3"
 }
 
 # at_most TITLE SAMPLES LIMIT: the median counts.
