@@ -98,6 +98,8 @@ struct Beginning {
 async fn begin(context: &Context, request: &Request) -> Result<Beginning> {
     let (config, asked) = (Arc::clone(&context.config), request.clone());
     let release = tokio::spawn(async move { Release::name(&config, &asked).await });
+    // Reading manifests waits for nothing; git does, and begins first.
+    tokio::task::yield_now().await;
     let draft = stage::draft::read(&context.config, &context.events, request)?;
     let doors = stage::preflight::knock(context, &draft).await;
     let release = release.await.expect("naming a release does not panic")?;

@@ -72,7 +72,7 @@ impl Cluster {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let user = &config.auth_info;
         let has_certificate = user.client_certificate.is_some() || user.client_certificate_data.is_some();
-        let client = client(config).map_err(|e| {
+        let client = client(config).await.map_err(|e| {
             Error::refused(format!("cannot prepare the connection to {server}")).because(told(e.as_ref())).hint(VIEW)
         })?;
         Ok(Self { inner: Arc::new(Inner::new(name, server, has_certificate, client)) })
@@ -129,7 +129,7 @@ impl Cluster {
             return Ok(());
         }
         let (_, config) = configuration(self.context(), None).await?;
-        let fresh = client(config).map_err(|e| {
+        let fresh = client(config).await.map_err(|e| {
             Error::refused(format!("cannot renew the credentials for {}", self.server())).because(told(e.as_ref()))
         })?;
         *self.inner.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
@@ -280,7 +280,7 @@ mod tests {
             }
         });
         let config = ClientConfig::new(format!("http://{address}").parse().expect("an address"));
-        let error = Cluster::of(client(config).expect("a client")).check().await.expect_err("too much");
+        let error = Cluster::of(client(config).await.expect("a client")).check().await.expect_err("too much");
         assert_eq!(error.causes(), ["the answer is larger than 64 MiB"]);
     }
 
@@ -292,7 +292,7 @@ mod tests {
         ));
         let options = KubeConfigOptions { context: Some("x".to_owned()), ..KubeConfigOptions::default() };
         let config = Config::from_custom_kubeconfig(kubeconfig.expect("a kubeconfig"), &options).await;
-        told(client(config.expect("a context")).err().expect("no credentials").as_ref())
+        told(client(config.expect("a context")).await.err().expect("no credentials").as_ref())
     }
 
     #[tokio::test]

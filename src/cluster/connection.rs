@@ -22,9 +22,14 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 /// The answer waits behind whatever comes on a slow line.
 const PING_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A client of the API server that `config` names. There are no retries in it, as those of the library repeat 429, 503
+/// A client of the API server that `config` names. Whatever the kubeconfig runs to log in runs on a thread of its own: it may
+/// wait for a person, and the lock of a deploy has to be kept meanwhile. There are no retries in it, as those of the library repeat 429, 503
 /// and 504 for minutes and nothing else, and no read timeout, which would end watches; every call has its own instead.
-pub(super) fn client(mut config: Config) -> Result<Client, BoxError> {
+pub(super) async fn client(config: Config) -> Result<Client, BoxError> {
+    tokio::task::spawn_blocking(move || build(config)).await?
+}
+
+fn build(mut config: Config) -> Result<Client, BoxError> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = None;
     config.write_timeout = Some(WRITE_TIMEOUT);

@@ -194,10 +194,13 @@ async fn interrupted() -> &'static str {
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // One TLS provider for all clients. It fails only when one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // It waits for others all the time, and what one thread has let go of the next one cannot use.
-    tokio::runtime::Builder::new_current_thread()
+    // It waits for others all the time. With one thread, memory that was given back is used again: each has a heap of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::refused("the runtime did not start").because(error))?
-        .block_on(work)
+        .map_err(|error| Error::refused("the runtime did not start").because(error))?;
+    let outcome = runtime.block_on(work);
+    // A login that the kubeconfig asks for may hang for ever, and nobody waits for it any more.
+    runtime.shutdown_background();
+    outcome
 }

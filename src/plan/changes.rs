@@ -101,12 +101,10 @@ impl Changes {
         self.objects.get(key)
     }
 
-    /// Lets go of the live objects that `wave` has changed.
+    /// Lets go of the objects of `wave`: they are as they are to be by now.
     pub fn forget(&mut self, wave: &Wave) {
         for key in wave.keys() {
-            if let Some(changed) = self.objects.get_mut(&key) {
-                changed.live = None;
-            }
+            self.objects.remove(&key);
         }
     }
 
@@ -115,7 +113,7 @@ impl Changes {
         self.objects.values()
     }
 
-    /// The same, each to keep.
+    /// The same, given away.
     pub fn into_objects(self) -> impl Iterator<Item = Changed> {
         self.objects.into_values()
     }

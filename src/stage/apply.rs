@@ -72,7 +72,7 @@ pub async fn wave(
     let answers = wave.objects.iter().map(|object| one(context, request, rollout, object));
     let answers = side_by_side(answers, CONCURRENT).await;
     if wave.kind == WaveKind::Workloads {
-        // As they were, nobody asks for them again, and they are large.
+        // Hundreds may be waited for now, and nobody asks again how they were.
         rollout.changes.forget(wave);
     }
     let mut applied = Vec::new();

@@ -47,7 +47,7 @@ pub enum View {
 /// Shows `messages` until every sender is gone.
 ///
 /// The display has a thread of its own: a terminal stopped with Ctrl-S or a pipe that is read slowly holds up neither
-/// the deploy nor the renewal of its lease.
+/// the deploy nor the renewal of its lease. Its timers are the runtime's, which run while the deploy is waited for.
 pub async fn run(messages: Messages, view: View) {
     let runtime = tokio::runtime::Handle::current();
     let display = tokio::task::spawn_blocking(move || {

@@ -127,7 +127,7 @@ impl Read for ReplicaSet {
 }
 
 /// Tells pod templates apart: but for the label by which the controller of Deployments tells pods apart, for fields that
-/// nobody knows, and for different ways to write the same.
+/// nobody knows, for the order of keys, and for what is null or missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 

@@ -49,7 +49,7 @@ pub struct Expectation {
     pub uid: String,
     /// The `metadata.generation` that the apply returned.
     pub generation: i64,
-    /// The pod template that the apply returned, defaults included.
+    /// Of the pod template that the apply returned, defaults included.
     pub template: Option<Fingerprint>,
     /// Its annotations: some tell how patient to be.
     pub annotations: BTreeMap<String, String>,

@@ -52,8 +52,7 @@ pub struct Objects<T> {
     named: HashMap<Arc<str>, Arc<T>>,
     /// By the uid of the owner, and by name.
     owned: HashMap<Arc<str>, BTreeMap<Arc<str>, Arc<T>>>,
-    /// Names by uid.
-    uids: HashMap<Arc<str>, Arc<str>>,
+    uids: HashMap<Arc<str>, Arc<T>>,
 }
 
 impl<T> Default for Objects<T> {
@@ -84,7 +83,7 @@ impl<T> Objects<T> {
     }
 
     fn with_uid(&self, uid: &str) -> Option<&T> {
-        self.get(self.uids.get(uid)?)
+        self.uids.get(uid).map(Arc::as_ref)
     }
 }
 
@@ -96,7 +95,7 @@ impl<T: Kept> Objects<T> {
         if let Some(owner) = object.owner() {
             self.owned.entry(owner.into()).or_default().insert(name.clone(), object.clone());
         }
-        self.uids.extend(uid(object.as_ref()).map(|uid| (Arc::from(uid), name.clone())));
+        self.uids.extend(uid(object.as_ref()).map(|uid| (Arc::from(uid), object.clone())));
         self.named.insert(name, object);
     }
 
@@ -106,10 +105,10 @@ impl<T: Kept> Objects<T> {
             self.uids.remove(uid);
         }
         if let Some(owner) = object.owner()
-            && let Some(names) = self.owned.get_mut(owner)
+            && let Some(objects) = self.owned.get_mut(owner)
         {
-            names.remove(name);
-            if names.is_empty() {
+            objects.remove(name);
+            if objects.is_empty() {
                 self.owned.remove(owner);
             }
         }
