@@ -45,8 +45,8 @@ pub struct Snapshot {
     touched_any: u64,
 }
 
-/// Objects of one kind: by name, and by what they belong to. A thousand pods are looked for many times a second, and comparing
-/// names and uids was an eighth of all work.
+/// Objects of one kind: by name, and by what they belong to. A thousand pods are looked for many times a
+/// second: hashes, as comparing names and uids takes time.
 #[derive(Clone, Debug)]
 pub struct Objects<T> {
     named: HashMap<Arc<str>, Arc<T>>,

@@ -176,7 +176,7 @@ latency_read() {
   grep -hF "\"namespace\":\"$2\"" "$WORK"/latency-* > "$folder/seen" || true
   jq -rn --slurpfile seen "$folder/seen" --slurpfile said "$folder/said" "$SECONDS_OF_TIME$LATENCY_WORDS"'
     ('"$due"') as $due | ([$said[] | select(.event == "workload_failed") | .time | seconds] | min) as $printed |
-    if $due == null or $printed == null or $printed < $due - 1 then error("due at \($due), printed at \($printed)") else "\($printed - $due) 0" end' \
+    if $due == null or $printed == null or $printed < $due - 0.5 then error("due at \($due), printed at \($printed)") else "\($printed - $due) 0" end' \
     >> "$WORK/samples/latency-$name" || fail "$2: $(tail -n 3 "$folder/errors")"
 }
 

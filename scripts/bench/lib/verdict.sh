@@ -73,13 +73,13 @@ Y
   done > "$WORK/verdict/$side/$folder/all.yaml"
 }
 
-# verdict_run SIDE SAMPLES: to its end, whatever that is.
+# verdict_run SIDE SAMPLES: to its end, whatever that is; `VERDICT_ENDED` is when that was.
 verdict_run() {
-  local side=$1 samples=$2 begun ended
+  local side=$1 samples=$2 begun
   begun=$EPOCHREALTIME
   verdict_side "$side" > "$WORK/out/$samples" 2> "$WORK/out/$samples.err" < /dev/null || true
-  ended=$EPOCHREALTIME VERDICT_ENDED=$ended
-  awk -v begun="$begun" -v ended="$ended" 'BEGIN { printf "%.4f 0\n", ended - begun }' >> "$WORK/samples/$samples"
+  VERDICT_ENDED=$EPOCHREALTIME
+  awk -v begun="$begun" -v ended="$VERDICT_ENDED" 'BEGIN { printf "%.4f 0\n", ended - begun }' >> "$WORK/samples/$samples"
 }
 
 verdict_side() {
@@ -109,9 +109,9 @@ verdict_measure() {
       verdict_manifests "$side" "${VERDICT_IMAGES[round % 2]}"
       audit_from
       verdict_run "$side" "rollout-$side"
+      [[ $side != hdeploy ]] || jq -e 'select(.event == "run_finished")' "$WORK/out/rollout-hdeploy" > /dev/null ||
+        fail "hdeploy did not roll out: $(tail -n 3 "$WORK/out/rollout-hdeploy.err")"
       verdict_rollout "$side"
-      [[ $side = hdeploy ]] || continue
-      jq -e 'select(.event == "run_finished")' "$WORK/out/rollout-hdeploy" > /dev/null || fail "hdeploy did not roll out: $(tail -n 3 "$WORK/out/rollout-hdeploy.err")"
     done
   done
   verdict_failures missing "${VERDICT_IMAGES[0]%@*}@sha256:$(printf '%064d' 7)" "$VERDICT_COMMAND"
@@ -147,7 +147,7 @@ verdict_rollout() {
   local settled=$VERDICT_ENDED
   [[ $1 != hdeploy ]] || settled=$(jq -rs "$SECONDS_OF_TIME"'map(select(.event == "settled") | .time | seconds) | max' "$WORK/out/rollout-hdeploy")
   audit_entries | jq -rs --arg name "$NAME-$1" --argjson settled "$settled" "$SECONDS_OF_TIME"'
-    [.[] | select(.objectRef.namespace == $name and .objectRef.resource == "deployments" and .verb != "watch" and (.requestURI | contains("dryRun") | not)) |
+    [.[] | select(.objectRef.namespace == $name and .objectRef.resource == "deployments" and .objectRef.subresource == null and .verb != "watch" and (.requestURI | contains("dryRun") | not)) |
       .requestReceivedTimestamp | seconds] | "\($settled - min) 0"' >> "$WORK/samples/settled-$1"
 }
 
