@@ -27,23 +27,22 @@ pub use samples::{files, many, yaml_bombs};
 
 /// What every test of a reader is called.
 const TEST: &str = "any_input_is_read_or_refused";
-/// What one input may take.
-const USUAL: Limits = Limits { cpu: Duration::from_secs(2), memory: 64 << 20 };
-/// What an input may take that is as large as a person could ever make it.
-const LARGE: Limits = Limits { cpu: Duration::from_secs(10), memory: 320 << 20 };
+/// CPU time, without optimization, after which an input counts as one that never ends.
+const ENDLESS: Duration = Duration::from_secs(2);
+/// The most that the process may hold for an input, the program itself included, in bytes.
+const USUAL: u64 = 64 << 20;
+/// The same for an input that is as large as a person could ever make it. 100,000 small objects are there twice, by
+/// themselves and in their waves.
+const LARGE: u64 = 448 << 20;
+/// How many times as long four times as much may take: time in proportion would be 4, to the square 16.
+const GROWTH: f64 = 10.0;
+/// CPU time below which a proportion says nothing: it is counted in steps of 10 ms.
+const GRAIN: Duration = Duration::from_millis(50);
 /// Address space of the process, in KiB: what goes wild ends here, and not the machine.
 const ADDRESS_SPACE: u64 = 1 << 20;
 /// How much longer than asked for the process may run on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(5);
 const REPORT: &str = "fuzz report: ";
-
-#[derive(Clone, Copy)]
-struct Limits {
-    /// CPU time, without optimization.
-    cpu: Duration,
-    /// The most that the process ever held, the program itself included, in bytes.
-    memory: u64,
-}
 
 /// Runs `read` on `samples` and on what [`mutate`] makes of them and of `words`. `module` is the `module_path!()` of the
 /// test.
@@ -51,15 +50,21 @@ pub fn reader<S: AsRef<[u8]>>(module: &str, samples: &[S], words: &[&str], read:
     apart(&format!("{module}::{TEST}"), |current| run(current, samples, words, read));
 }
 
-/// Runs `read` on each of `texts`, which are made forty times as large when the readers are run for long. `test` is the
-/// path of the test.
+/// Runs `read` on each of `texts` and then on four times as much of it: time must grow with the text and no faster. They are
+/// made forty times as large when the readers are run for long. `test` is the path of the test.
 #[expect(clippy::disallowed_macros, reason = "the process answers its parent")]
 pub fn large<const N: usize>(test: &str, texts: impl Fn(usize) -> [String; N], read: impl Fn(&[u8])) {
     apart(test, |current| {
         let usage = Usage::new(LARGE);
-        for text in texts(if is_long() { 40 } else { 1 }) {
-            fs::write(current, &text).expect("written");
-            usage.of(text.as_bytes(), &read);
+        let scale = if is_long() { 40 } else { 1 };
+        let took = |text: &str| {
+            fs::write(current, text).expect("written");
+            usage.of(text.as_bytes(), &read)
+        };
+        let parts = texts(scale).map(|text| took(&text));
+        for (part, text) in parts.into_iter().zip(texts(4 * scale)) {
+            let times = took(&text).div_duration_f64(part.max(GRAIN));
+            assert!(times <= GROWTH, "{} bytes took {times:.1} times the CPU of a quarter of them", text.len());
         }
         println!("\n{REPORT}{N} large inputs, memory {} MiB at most", usage.memory() >> 20);
     });
@@ -148,7 +153,8 @@ fn run<S: AsRef<[u8]>>(current: &Path, samples: &[S], words: &[&str], read: impl
     let file = File::create(current).expect("a file for the input");
     let one = |input: &[u8]| {
         file.write_all_at(input, 0).and_then(|()| file.set_len(input.len() as u64)).expect("written");
-        usage.of(input, &read);
+        let took = usage.of(input, &read);
+        assert!(took <= ENDLESS, "{} bytes took {} ms of CPU", input.len(), took.as_millis());
     };
     for sample in samples {
         one(sample.as_ref());
@@ -164,25 +170,26 @@ fn run<S: AsRef<[u8]>>(current: &Path, samples: &[S], words: &[&str], read: impl
 
 /// What this process uses, as the kernel says it.
 struct Usage {
-    limits: Limits,
+    /// How much memory the process may hold, in bytes.
+    limit: u64,
     status: File,
     stat: File,
 }
 
 impl Usage {
-    fn new(limits: Limits) -> Self {
+    fn new(limit: u64) -> Self {
         let open = |name: &str| File::open(name).expect("Linux");
-        Self { limits, status: open("/proc/self/status"), stat: open("/proc/thread-self/stat") }
+        Self { limit, status: open("/proc/self/status"), stat: open("/proc/thread-self/stat") }
     }
 
-    /// Reads `input` within its limits.
-    fn of(&self, input: &[u8], read: &impl Fn(&[u8])) {
+    /// Reads `input` with no more memory than it may take; the CPU time of that.
+    fn of(&self, input: &[u8], read: &impl Fn(&[u8])) -> Duration {
         let before = self.cpu();
         read(input);
         let took = self.cpu().saturating_sub(before);
-        assert!(took <= self.limits.cpu, "{} bytes took {} ms of CPU", input.len(), took.as_millis());
         let memory = self.memory();
-        assert!(memory <= self.limits.memory, "{} bytes took the process to {} MiB", input.len(), memory >> 20);
+        assert!(memory <= self.limit, "{} bytes took the process to {} MiB", input.len(), memory >> 20);
+        took
     }
 
     /// The most memory that the process held at any time, in bytes.

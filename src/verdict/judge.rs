@@ -11,10 +11,8 @@ use super::baseline::Baseline;
 use super::cause::{Cause, Rule, log_of};
 use super::limits::Limits;
 use super::memory::{Memory, has_soaked};
+use super::overdue::{headlined, late, timed_out};
 use super::pods::{Part, is_live, is_terminating, parts};
-use super::reports::{latest_of, message};
-use super::rules::exits::meaning as ended;
-use super::rules::probes::target;
 use super::rules::{Fails, Scene, Sign, signs};
 use super::snapshot::Snapshot;
 use super::standing::{Early, Meddling, Rollout, Standing, gone};
@@ -291,7 +289,7 @@ impl Judge {
             return Some(cause.advise("see what takes them away: kubectl get events, kubectl describe nodes"));
         }
         if let Some(timeout) = self.limits.timeout.filter(|timeout| look.reached(*timeout)) {
-            return Some(pending(format!("it has not settled within the timeout of {} s", timeout.as_secs())));
+            return Some(pending(timed_out(timeout)));
         }
         let ends = self.memory.progressed.saturating_add(self.limits.stall);
         if !standing.complete && !standing.is_job && look.reached(ends) {
@@ -377,51 +375,7 @@ fn set_refused(standing: &Standing<'_>, uid: &str) -> Option<Sign> {
     })
 }
 
-/// What is over, told by the sign that was there all the while.
-fn headlined(headline: String, standing: &Standing<'_>, signs: &[Sign], snapshot: &Snapshot) -> Cause {
-    if let Some(sign) = signs.first() {
-        let mut cause = sign.cause.clone();
-        cause.rule = Rule::Deadline;
-        cause.meaning = format!("{headline}; {}", cause.meaning);
-        return cause;
-    }
-    let Some(part) = unready(standing) else {
-        return Cause::new(Rule::Deadline, "deadline", &standing.why, headline);
-    };
-    if part.waiting().is_some()
-        && let Some((_, code, _)) = part.last_end()
-    {
-        let said = part.waiting().map_or("", |(_, text)| text);
-        let meaning = format!("{headline}; {}", ended(&part, part.exits()));
-        let cause = Cause::new(Rule::Deadline, format!("exit {code}"), said, meaning);
-        return cause.of_part(&part).with_log_of(&part).advise_log_of(&part);
-    }
-    let probe = target(&part, "readiness").map(|target| format!("; its readiness probe ({target}) fails"));
-    let said = latest_of(snapshot, part.pod, "Unhealthy").map_or(standing.why.as_str(), message);
-    let meaning = format!("{headline}{}", probe.as_deref().unwrap_or_default());
-    let cause = Cause::new(Rule::Deadline, "not ready", said, meaning).of_part(&part).with_log_of(&part);
-    if probe.is_some() {
-        cause.advise("see why the program does not answer its probe, or mend the probe's path or port")
-    } else {
-        cause
-    }
-}
-
 /// No old pod does anything any more.
 fn is_clear(standing: &Standing<'_>) -> bool {
     standing.old_pods.iter().all(|pod| !is_live(pod) && !is_terminating(pod))
-}
-
-fn unready<'a>(standing: &Standing<'a>) -> Option<Part<'a>> {
-    let pods = standing.new_pods.iter().copied().filter(|pod| is_live(pod));
-    pods.flat_map(parts).find(|part| !part.status.ready && !part.is_step)
-}
-
-fn late(timeout: Duration, why: &str) -> Cause {
-    Cause::new(
-        Rule::Deadline,
-        "timeout",
-        why,
-        format!("it has not settled within the timeout of {} s", timeout.as_secs()),
-    )
 }

@@ -16,6 +16,7 @@ mod judge;
 mod lean;
 mod limits;
 mod memory;
+mod overdue;
 mod pods;
 mod reports;
 mod rules;
