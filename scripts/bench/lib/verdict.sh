@@ -107,6 +107,7 @@ verdict_measure() {
     say "four images changed, round $round of $ROUNDS"
     for side in $(rotated "$round" "${VERDICT_SIDES[@]}"); do
       verdict_manifests "$side" "${VERDICT_IMAGES[round % 2]}"
+      until_idle
       audit_from
       verdict_run "$side" "rollout-$side"
       [[ $side != hdeploy ]] || jq -e 'select(.event == "run_finished")' "$WORK/out/rollout-hdeploy" > /dev/null ||
