@@ -244,11 +244,12 @@ fn base64_inside(value: &[u8], offset: usize) -> Vec<String> {
         .collect()
 }
 
-/// Whether eight bytes of `secret`, wherever in it, stand in `text`.
+/// Whether eight bytes of `secret`, wherever in it, stand in `text`. Marks of a cut do not count: they may stand for themselves.
 #[cfg(test)]
 pub fn leaks(text: &str, secret: &str) -> bool {
     let ends = |start: usize| secret[start..].char_indices().map(move |(at, c)| start + at + c.len_utf8());
-    let piece = |start: usize| ends(start).find(|end| end - start >= SHORTEST).map(|end| &secret[start..end]);
+    let own = |piece: &str| piece.len() - piece.matches(CUT).count() * CUT.len_utf8();
+    let piece = |start: usize| ends(start).map(|end| &secret[start..end]).find(|piece| own(piece) >= SHORTEST);
     secret.char_indices().filter_map(|(start, _)| piece(start)).any(|piece| text.contains(piece))
 }
 

@@ -1,4 +1,5 @@
-//! Readers of foreign text, run on what nobody would write: no panic, no hang, little memory.
+//! Readers of foreign text, run on what nobody would write: no panic, no hang, little memory; and on [`large`] texts, in
+//! time that grows with them and no faster.
 //!
 //! The test of a reader is called [`TEST`] and hands samples and the reader to [`reader`]. The samples are changed over
 //! and over, and what comes of it is read in a process of its own: a stack that overflows is then told like a panic,
@@ -6,9 +7,9 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `HDEPLOY_FUZZ_SECONDS` | how long each reader is run; 0.3 |
+//! | `HDEPLOY_FUZZ_SECONDS` | how long each reader is run; 0.3. Given, large texts are forty times as large |
 //! | `HDEPLOY_FUZZ_SEED` | what the changes follow from; always the same number without `HDEPLOY_FUZZ_SECONDS` |
-//! | `HDEPLOY_FUZZ_INPUT` | a file that is read instead of anything else: the input that a failure named |
+//! | `HDEPLOY_FUZZ_INPUT` | a file that is read instead of samples and changes: the input that a failure named |
 
 mod mutate;
 mod samples;
@@ -35,8 +36,9 @@ const USUAL: u64 = 64 << 20;
 /// themselves and in their waves.
 const LARGE: u64 = 448 << 20;
 /// How many times as long four times as much may take: time in proportion would be 4, to the square 16.
-const GROWTH: f64 = 10.0;
-/// CPU time below which a proportion says nothing: it is counted in steps of 10 ms.
+const GROWTH: u32 = 10;
+/// CPU time below which a proportion says nothing, as it is counted in steps of 10 ms: what takes less than [`GROWTH`] times
+/// this is fast enough.
 const GRAIN: Duration = Duration::from_millis(50);
 /// Address space of the process, in KiB: what goes wild ends here, and not the machine.
 const ADDRESS_SPACE: u64 = 1 << 20;
@@ -55,16 +57,17 @@ pub fn reader<S: AsRef<[u8]>>(module: &str, samples: &[S], words: &[&str], read:
 #[expect(clippy::disallowed_macros, reason = "the process answers its parent")]
 pub fn large<const N: usize>(test: &str, texts: impl Fn(usize) -> [String; N], read: impl Fn(&[u8])) {
     apart(test, |current| {
-        let usage = Usage::new(LARGE);
-        let scale = if is_long() { 40 } else { 1 };
+        let (scale, limit) = if is_long() { (40, LARGE) } else { (1, USUAL) };
+        let usage = Usage::new(limit);
         let took = |text: &str| {
             fs::write(current, text).expect("written");
             usage.of(text.as_bytes(), &read)
         };
-        let parts = texts(scale).map(|text| took(&text));
-        for (part, text) in parts.into_iter().zip(texts(4 * scale)) {
-            let times = took(&text).div_duration_f64(part.max(GRAIN));
-            assert!(times <= GROWTH, "{} bytes took {times:.1} times the CPU of a quarter of them", text.len());
+        for (part, whole) in texts(scale).into_iter().zip(texts(4 * scale)) {
+            let (once, four_times) = (took(&part), took(&whole));
+            let [once_ms, ms] = [once, four_times].map(|took| took.as_millis());
+            let (bytes, limit) = (whole.len(), once.max(GRAIN) * GROWTH);
+            assert!(four_times <= limit, "{bytes} bytes took {ms} ms of CPU, and a quarter of them {once_ms} ms");
         }
         println!("\n{REPORT}{N} large inputs, memory {} MiB at most", usage.memory() >> 20);
     });
@@ -100,10 +103,15 @@ fn watch(test: &str) {
     let ended = child.wait().expect("its end");
     match said.lines().find_map(|line| line.split_once(REPORT)) {
         Some((_, report)) if ended.success() => println!("{name}: {report}"),
-        _ => panic!(
-            "{name} failed ({ended}) on the input in {0}\nagain: HDEPLOY_FUZZ_INPUT={0} cargo test --lib {test}\n{said}",
-            current.display(),
-        ),
+        _ => {
+            let input = current.display();
+            let again = match test.ends_with(TEST) {
+                true => format!("HDEPLOY_FUZZ_INPUT={input} cargo test --lib"),
+                false if is_long() => "HDEPLOY_FUZZ_SECONDS=1 cargo test --profile fuzz --lib".to_owned(),
+                false => "cargo test --lib".to_owned(),
+            };
+            panic!("{name} failed ({ended}) on the input in {input}\nagain: {again} {test}\n{said}");
+        }
     }
     let _ = fs::remove_file(current);
 }
@@ -141,7 +149,7 @@ fn run<S: AsRef<[u8]>>(current: &Path, samples: &[S], words: &[&str], read: impl
     let usage = Usage::new(USUAL);
     let start = usage.memory() >> 20;
     if let Some(file) = env::var_os("HDEPLOY_FUZZ_INPUT") {
-        usage.of(&fs::read(file).expect("the input"), &read);
+        in_time(&usage, &fs::read(file).expect("the input"), &read);
         println!("\n{REPORT}1 input, memory {start} MiB at the start, {} MiB at most", usage.memory() >> 20);
         return;
     }
@@ -153,8 +161,7 @@ fn run<S: AsRef<[u8]>>(current: &Path, samples: &[S], words: &[&str], read: impl
     let file = File::create(current).expect("a file for the input");
     let one = |input: &[u8]| {
         file.write_all_at(input, 0).and_then(|()| file.set_len(input.len() as u64)).expect("written");
-        let took = usage.of(input, &read);
-        assert!(took <= ENDLESS, "{} bytes took {} ms of CPU", input.len(), took.as_millis());
+        in_time(&usage, input, &read);
     };
     for sample in samples {
         one(sample.as_ref());
@@ -166,6 +173,12 @@ fn run<S: AsRef<[u8]>>(current: &Path, samples: &[S], words: &[&str], read: impl
     }
     let most = usage.memory() >> 20;
     println!("\n{REPORT}{inputs} inputs of seed {seed}, memory {start} MiB at the start, {most} MiB at most");
+}
+
+/// Reads `input`, which must come to an end.
+fn in_time(usage: &Usage, input: &[u8], read: &impl Fn(&[u8])) {
+    let took = usage.of(input, read);
+    assert!(took <= ENDLESS, "{} bytes took {} ms of CPU", input.len(), took.as_millis());
 }
 
 /// What this process uses, as the kernel says it.

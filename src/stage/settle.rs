@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cluster::Watch;
 use crate::error::{Error, Kind, Result};
@@ -21,8 +21,8 @@ use crate::verdict::{
     Verdict,
 };
 
-/// A change seldom comes alone: what comes within this time of a look is looked at together. Each workload adds to it: the
-/// more there are, the more changes come.
+/// A change seldom comes alone: what comes within this time is looked at together. Each workload adds to it: the more
+/// there are, the more changes come.
 const TOGETHER: Duration = Duration::from_millis(20);
 const EACH: Duration = Duration::from_millis(1);
 const LONGEST_TOGETHER: Duration = Duration::from_millis(250);
@@ -205,8 +205,7 @@ impl<'a> Waiting<'a> {
                     error.details(subjects.map(|subject| format!("{subject}: nobody knows whether it runs")))
                 })?;
             }
-            let looked = Instant::now();
-            self.wait(looked, again, synced).await;
+            self.wait(again, synced).await;
         }
     }
 
@@ -215,13 +214,13 @@ impl<'a> Waiting<'a> {
         &self.failed
     }
 
-    /// Until there is something to look at that was not there when this `looked`.
-    async fn wait(&mut self, looked: Instant, again: Option<Instant>, synced: bool) {
+    /// Until there is something to look at.
+    async fn wait(&mut self, again: Option<Instant>, synced: bool) {
         let later = Instant::now() + if synced { Duration::from_hours(1) } else { BLINK };
         let workloads = u32::try_from(self.judges.len()).unwrap_or(u32::MAX);
         let together = (TOGETHER + EACH * workloads).min(LONGEST_TOGETHER);
         tokio::select! {
-            () = self.watch.changed() => sleep_until(looked + together).await,
+            () = self.watch.changed() => sleep(together).await,
             Some(answer) = self.asking.join_next() => {
                 // One that panicked has said so.
                 self.answers.extend(answer.ok());

@@ -237,6 +237,37 @@ fn w12_pods_that_were_evicted_long_ago_are_nobodys_failure() {
     assert!(matches!(verdict, Verdict::Progressing(_)), "{verdict:?}");
 }
 
+#[test]
+fn v3_a_second_pod_that_is_refused_is_a_failure_unless_the_secret_was_not_read() {
+    let (expectation, mut snapshot) = deployed();
+    for name in ["a-h-1", "a-h-2"] {
+        let mut pod = pod(name, "s");
+        pod["spec"] = json!({ "containers": [{ "name": "a", "image": "example.test/a" }] });
+        let refused = json!({ "reason": "ErrImagePull", "message": "unexpected status: 401 Unauthorized" });
+        let status = json!({ "name": "a", "image": "example.test/a", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": refused } });
+        pod["status"] = json!({ "phase": "Pending", "containerStatuses": [status] });
+        put::<k8s_openapi::api::core::v1::Pod>(&mut snapshot, &pod, false);
+    }
+    let mut judge = Twins::of(judge_of(&expectation, 0));
+    let mut at =
+        |snapshot: &Snapshot, milliseconds| judge.look(snapshot, &Answers::new(), Duration::from_millis(milliseconds));
+    let waits = |verdict: &Verdict| matches!(verdict, Verdict::Progressing(_));
+    assert!(waits(&at(&snapshot, 0)));
+    let mut told = snapshot.clone();
+    for name in ["a-h-1", "a-h-2"] {
+        let event = json!({ "metadata": { "name": format!("unread-{name}"), "uid": format!("unread-{name}") },
+            "reason": "FailedToRetrieveImagePullSecret", "type": "Warning", "count": 1,
+            "involvedObject": { "kind": "Pod", "name": name, "uid": name } });
+        put::<k8s_openapi::api::core::v1::Event>(&mut told, &event, false);
+    }
+    assert!(waits(&at(&told, 2000)));
+    match at(&snapshot, 2000) {
+        Verdict::Failed(cause) => assert_eq!(cause.rule, Rule::PullDenied),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn stateful(current: &str, updated: i32, revision: &str) -> Verdict {
     let template = json!({ "spec": { "containers": [{ "name": "a" }] } });
     let set = json!({

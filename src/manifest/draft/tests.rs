@@ -202,7 +202,7 @@ fn large_manifests_take_time_in_proportion_and_little_memory() {
             many(625, &|n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a{n}}}\n")),
             many(625, &|_| "---\na: [\n".to_owned()),
             many(625, &|_| "---\n".to_owned()),
-            format!("{{\"a\": [{}0]}}", many(2_500, &|_| "0,".to_owned())),
+            format!("{{\"a\": [{}0]}}", many(31_000, &|_| "0,".to_owned())),
         ]
     };
     let test = concat!(module_path!(), "::large_manifests_take_time_in_proportion_and_little_memory");

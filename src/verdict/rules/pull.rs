@@ -17,6 +17,9 @@ const FAILING: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "RegistryUnavail
 /// Tries, and how long they take, until a registry that does not answer is a failure.
 const ATTEMPTS: i32 = 5;
 const PATIENCE: Duration = Duration::from_mins(3);
+/// The event that the kubelet could not read the Secret, so that the next attempt may pass, comes before the refusal, but by
+/// another watch.
+const UNREAD: Duration = Duration::from_secs(1);
 /// Another pod has the image: the registry may just have lost it for a moment.
 const RUNS_ELSEWHERE: Duration = Duration::from_mins(1);
 
@@ -166,7 +169,7 @@ fn denied(scene: &Scene<'_>, part: &Part<'_>, reason: &str, text: &str, attempts
     let is_missing = lacks(&questions, scene.answers) == Some(true);
     let unread = about(scene.snapshot, uid(part.pod))
         .any(|event| event.reason.as_deref() == Some("FailedToRetrieveImagePullSecret"));
-    let again = attempts >= 2 || attempts >= 1 && !unread && denied_elsewhere(scene, part);
+    let else_after = (!unread && denied_elsewhere(scene, part)).then_some(UNREAD);
     let (meaning, advice) = match &names[..] {
         [] => (
             "the registry wants credentials, and the pod names no pull Secret".to_owned(),
@@ -183,11 +186,11 @@ fn denied(scene: &Scene<'_>, part: &Part<'_>, reason: &str, text: &str, attempts
             format!("make the Secret {name} anew with a valid token that may read packages"),
         ),
     };
-    let fails = match (attempts, again) {
-        (..1, _) => Fails::Never,
-        (_, true) => Fails::NOW,
-        _ if questions.is_empty() => Fails::Never,
-        _ => Fails::Missing { questions, after: Duration::ZERO, else_after: None },
+    let fails = match attempts {
+        2.. => Fails::NOW,
+        1 if questions.is_empty() => else_after.map_or(Fails::Never, Fails::After),
+        1 => Fails::Missing { questions, after: Duration::ZERO, else_after },
+        _ => Fails::Never,
     };
     let cause = Cause::new(Rule::PullDenied, reason, text, meaning).of_part(part).advise(advice);
     Sign::of_part(part, cause, fails)
