@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::lean::Fingerprint;
-use super::pods::{label, of_controller, ready};
+use super::pods::{REVISION, is_live, label, of_controller, ready};
 use super::snapshot::Snapshot;
 use super::standing::{Early, Standing, live, refused_by_event};
 use super::stateful_set::BY_HAND;
@@ -26,7 +26,12 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
     let pods = of_controller(snapshot, &expectation.uid);
     let desired = status.desired_number_scheduled;
     let number = set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(OF_SET)).map(String::as_str);
-    let is_new = |pod: &&Pod| number.is_none() || label(&pod.metadata, OF_POD) == number;
+    let has_number = |pod: &Pod| number.is_none() || label(&pod.metadata, OF_POD) == number;
+    // Where a template comes back, its pods have stayed: their number is an earlier one, but their revision is not.
+    let revision = pods.iter().find(|pod| has_number(pod)).and_then(|pod| label(&pod.metadata, REVISION));
+    let has_revision = |pod: &Pod| revision.is_some() && label(&pod.metadata, REVISION) == revision;
+    let none_was_made = is_everywhere(status) && !pods.iter().any(|pod| has_number(pod));
+    let is_new = |pod: &&Pod| has_number(pod) || has_revision(pod) || none_was_made && is_live(pod);
     let (new_pods, old_pods): (Vec<&Pod>, Vec<&Pod>) = pods.into_iter().partition(is_new);
     let complete = is_everywhere(status) && ready(&new_pods) >= desired;
     let count = |number: Option<i32>| number.unwrap_or(0);

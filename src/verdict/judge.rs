@@ -27,7 +27,7 @@ const UNSEEN: Duration = Duration::from_secs(90);
 const WITHOUT_SET: Duration = Duration::from_secs(90);
 /// So long a controller may fail to make the ReplicaSet.
 const SET_REFUSED: Duration = Duration::from_secs(5);
-/// Pods taken away without progress.
+/// Pods taken away without progress: so many at least, and each of them and what came in its place.
 const DISRUPTIONS: usize = 5;
 
 /// How things stand.
@@ -282,9 +282,12 @@ impl Judge {
                 self.memory.without_set = None;
             }
         }
-        if !standing.complete && self.memory.disruptions() >= DISRUPTIONS {
+        let disruptions = self.memory.disruptions();
+        // A node that is emptied takes many at once.
+        let each_twice = usize::try_from(standing.desired).unwrap_or(0) * 2;
+        if !standing.complete && disruptions >= DISRUPTIONS.max(each_twice) {
             let meaning = "its pods are evicted or preempted faster than they come up";
-            let message = format!("{DISRUPTIONS} of its pods were taken away, and nothing came nearer");
+            let message = format!("{disruptions} of its pods were taken away, and nothing came nearer");
             let cause = Cause::new(Rule::Disrupted, "disrupted", &message, meaning);
             return Some(cause.advise("see what takes them away: kubectl get events, kubectl describe nodes"));
         }

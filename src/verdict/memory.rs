@@ -58,7 +58,9 @@ pub(super) struct Memory {
     furthest: Furthest,
     /// When something last came nearer.
     pub progressed: Duration,
+    /// Pods that were taken away, and how many of them before something last came nearer.
     disrupted: BTreeSet<String>,
+    forgiven: usize,
     /// Since when everything runs, and how often containers had ended by then.
     complete: Option<(Duration, i32)>,
     pub unobserved: Option<Duration>,
@@ -116,18 +118,18 @@ impl Memory {
         best.available = best.available.max(standing.available);
         best.gone = best.gone.max(gone);
         best.new_pods = best.new_pods.max(standing.new_pods.len());
-        if nearer {
-            self.progressed = now;
-            self.disrupted.clear();
-        }
         let disrupted =
             standing.new_pods.iter().filter(|pod| is_disrupted(pod) && !before.disrupted.contains(uid(pod)));
         self.disrupted.extend(disrupted.map(|pod| uid(pod).to_owned()));
+        if nearer {
+            self.progressed = now;
+            self.forgiven = self.disrupted.len();
+        }
     }
 
     /// Pods taken away since something came nearer.
     pub fn disruptions(&self) -> usize {
-        self.disrupted.len()
+        self.disrupted.len() - self.forgiven
     }
 
     /// Since when everything has been running without an end of any container.

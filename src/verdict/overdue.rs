@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cause::{Cause, Rule};
-use super::pods::{Part, is_live, parts};
+use super::pods::{Part, is_live, is_ready, parts, uid};
 use super::reports::{latest_of, message};
 use super::rules::Sign;
 use super::rules::exits::meaning as ended;
@@ -13,37 +13,63 @@ use super::standing::Standing;
 
 /// What is over, told by the sign that was there all the while.
 pub(super) fn headlined(headline: String, standing: &Standing<'_>, signs: &[Sign], snapshot: &Snapshot) -> Cause {
-    if let Some(sign) = signs.first() {
+    let part = unready(standing);
+    if let Some(sign) = signs.iter().find(|sign| part.is_none() || !has_passed(sign, standing)) {
         let mut cause = sign.cause.clone();
         cause.rule = Rule::Deadline;
         cause.meaning = format!("{headline}; {}", cause.meaning);
         return cause;
     }
-    let Some(part) = unready(standing) else {
-        return Cause::new(Rule::Deadline, "deadline", &standing.why, headline);
-    };
-    if part.waiting().is_some()
-        && let Some((_, code, _)) = part.last_end()
-    {
-        let said = part.waiting().map_or("", |(_, text)| text);
-        let meaning = format!("{headline}; {}", ended(&part, part.exits()));
-        let cause = Cause::new(Rule::Deadline, format!("exit {code}"), said, meaning);
-        return cause.of_part(&part).with_log_of(&part).advise_log_of(&part);
-    }
-    let probe = target(&part, "readiness").map(|target| format!("; its readiness probe ({target}) fails"));
-    let said = latest_of(snapshot, part.pod, "Unhealthy").map_or(standing.why.as_str(), message);
-    let meaning = format!("{headline}{}", probe.as_deref().unwrap_or_default());
-    let cause = Cause::new(Rule::Deadline, "not ready", said, meaning).of_part(&part).with_log_of(&part);
-    if probe.is_some() {
-        cause.advise("see why the program does not answer its probe, or mend the probe's path or port")
-    } else {
-        cause
+    match part {
+        None => Cause::new(Rule::Deadline, "deadline", &standing.why, headline),
+        Some(part) if part.is_running() => not_ready(headline, standing, &part, snapshot),
+        Some(part) => not_running(&headline, standing, &part),
     }
 }
 
+/// A container that had ended and runs again is not what holds it up.
+fn has_passed(sign: &Sign, standing: &Standing<'_>) -> bool {
+    let is_about = |part: &Part<'_>| sign.about.0 == uid(part.pod) && sign.about.1 == part.spec.name;
+    matches!(sign.cause.rule, Rule::Exits | Rule::CannotStart)
+        && standing.new_pods.iter().copied().flat_map(parts).any(|part| is_about(&part) && part.is_running())
+}
+
+/// What a pod that is not ready waits for: an init container before all others.
 fn unready<'a>(standing: &Standing<'a>) -> Option<Part<'a>> {
-    let pods = standing.new_pods.iter().copied().filter(|pod| is_live(pod));
-    pods.flat_map(parts).find(|part| !part.status.ready && !part.is_step)
+    let pods = standing.new_pods.iter().copied().filter(|pod| is_live(pod) && !is_ready(pod));
+    pods.flat_map(parts).find(|part| if part.is_step { !part.is_done() } else { !part.status.ready })
+}
+
+fn not_running(headline: &str, standing: &Standing<'_>, part: &Part<'_>) -> Cause {
+    let (reason, said) = part.waiting().unwrap_or_default();
+    if let Some((_, code, _)) = part.last_end() {
+        let meaning = format!("{headline}; {}", ended(part, part.exits()));
+        let cause = Cause::new(Rule::Deadline, format!("exit {code}"), said, meaning);
+        return cause.of_part(part).with_log_of(part).advise_log_of(part);
+    }
+    let said = if said.is_empty() { &standing.why } else { said };
+    let meaning = format!("{headline}; {} has not started", part.known_as());
+    Cause::new(Rule::Deadline, if reason.is_empty() { "not started" } else { reason }, said, meaning).of_part(part)
+}
+
+fn not_ready(headline: String, standing: &Standing<'_>, part: &Part<'_>, snapshot: &Snapshot) -> Cause {
+    let probe = target(part, "readiness").filter(|_| !part.is_step);
+    let mut meaning = headline;
+    if part.is_step {
+        meaning = format!("{meaning}; {} has not come to its end", part.known_as());
+    }
+    if let Some(target) = &probe {
+        meaning = format!("{meaning}; its readiness probe ({target}) fails");
+    }
+    if part.exits() > 0 {
+        meaning = format!("{meaning}; {}", ended(part, part.exits()));
+    }
+    let said = latest_of(snapshot, part.pod, "Unhealthy").map_or(standing.why.as_str(), message);
+    let cause = Cause::new(Rule::Deadline, "not ready", said, meaning).of_part(part).with_log_of(part);
+    match probe {
+        Some(_) => cause.advise("see why the program does not answer its probe, or mend the probe's path or port"),
+        None => cause,
+    }
 }
 
 /// The timeout is over before anything could be told.
@@ -51,7 +77,7 @@ pub(super) fn late(timeout: Duration, why: &str) -> Cause {
     Cause::new(Rule::Deadline, "timeout", why, timed_out(timeout))
 }
 
-/// What `--timeout` ends.
+/// The words for a timeout that is over.
 pub(super) fn timed_out(timeout: Duration) -> String {
     format!("it has not settled within the timeout of {} s", timeout.as_secs())
 }

@@ -5,6 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use super::snapshot::Snapshot;
 
+/// Label of the pods of StatefulSets and DaemonSets: the revision of their template.
+pub(super) const REVISION: &str = "controller-revision-hash";
+
 /// The pods whose controller has this uid.
 pub(super) fn of_controller<'a>(snapshot: &'a Snapshot, uid: &str) -> Vec<&'a Pod> {
     snapshot.pods.of(uid).collect()
@@ -105,13 +108,23 @@ impl<'a> Part<'a> {
         self.waiting().filter(|(reason, _)| reasons.contains(reason))
     }
 
+    /// Whether it runs now.
+    pub fn is_running(&self) -> bool {
+        self.status.state.as_ref().is_some_and(|state| state.running.is_some())
+    }
+
+    /// Whether it has ended well, as an init container should.
+    pub fn is_done(&self) -> bool {
+        let ended = self.status.state.as_ref().and_then(|state| state.terminated.as_ref());
+        self.is_step && ended.is_some_and(|ended| ended.exit_code == 0)
+    }
+
     /// How often it has ended.
     pub fn exits(&self) -> i32 {
         let state = self.status.state.as_ref();
         let ended = state.and_then(|state| state.terminated.as_ref());
-        let done = self.is_step && ended.is_some_and(|ended| ended.exit_code == 0);
         let between = self.waits_for(&["CrashLoopBackOff", "RunContainerError", "PostStartHookError"]).is_some();
-        self.status.restart_count.saturating_add(i32::from(ended.is_some() && !done || between))
+        self.status.restart_count.saturating_add(i32::from(ended.is_some() && !self.is_done() || between))
     }
 
     /// Reason, exit code and message of its last end.

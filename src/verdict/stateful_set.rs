@@ -4,12 +4,11 @@ use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetStatus
 use k8s_openapi::api::core::v1::Pod;
 
 use super::lean::Fingerprint;
-use super::pods::{is_live, label, of_controller, ready};
+use super::pods::{REVISION, is_live, is_ready, label, name, of_controller, ready};
 use super::snapshot::Snapshot;
 use super::standing::{Early, Standing, live, refused_by_event};
 use super::{Expectation, superseded};
 
-const REVISION: &str = "controller-revision-hash";
 pub(super) const BY_HAND: &str = "its pods are replaced only when somebody deletes them (OnDelete)";
 
 pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot) -> Result<Standing<'a>, Early> {
@@ -24,8 +23,8 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
     let pods = of_controller(snapshot, &expectation.uid);
     let mut standing = rolled_out(spec, status, pods);
     standing.refused = refused_by_event(&expectation.uid, snapshot).filter(|_| status.replicas < standing.desired);
-    let by_hand = is_on_delete(spec).then(|| BY_HAND.to_owned());
-    Ok(standing.told(by_hand, snapshot))
+    let more = if is_on_delete(spec) { Some(BY_HAND.to_owned()) } else { held_up(spec, &standing) };
+    Ok(standing.told(more, snapshot))
 }
 
 fn rolled_out<'a>(spec: &StatefulSetSpec, status: &StatefulSetStatus, pods: Vec<&'a Pod>) -> Standing<'a> {
@@ -38,7 +37,7 @@ fn rolled_out<'a>(spec: &StatefulSetSpec, status: &StatefulSetStatus, pods: Vec<
     let revised = new_pods.iter().filter(|pod| is_live(pod)).count();
     let complete = updated >= wanted
         && i32::try_from(revised).is_ok_and(|revised| revised >= wanted)
-        && (wanted < desired || status.current_revision == status.update_revision)
+        && (wanted < desired || is_on_delete(spec) || status.current_revision == status.update_revision)
         && status.replicas == desired
         && status.ready_replicas.unwrap_or(0) == desired
         && available == desired
@@ -50,6 +49,17 @@ fn rolled_out<'a>(spec: &StatefulSetSpec, status: &StatefulSetStatus, pods: Vec<
         old_pods,
         ..Standing::counted(updated, wanted, available)
     }
+}
+
+/// One pod after the other: the controller does not replace a pod, not even a broken one, before all ahead of it are ready,
+/// and neither does it replace this one.
+fn held_up(spec: &StatefulSetSpec, standing: &Standing<'_>) -> Option<String> {
+    let in_order = spec.pod_management_policy.as_deref() != Some("Parallel");
+    let broken = standing.old_pods.iter().find(|pod| in_order && is_live(pod) && !is_ready(pod))?;
+    Some(format!(
+        "{} of an earlier release is not ready, and the controller waits for it: delete that pod",
+        name(broken)
+    ))
 }
 
 /// Pods below the partition keep the earlier revision, as the manifest asks.

@@ -1,6 +1,7 @@
 //! Recordings of real rollouts, replayed line by line.
 
 mod recordings;
+mod stuck;
 mod walk;
 
 use std::collections::BTreeSet;

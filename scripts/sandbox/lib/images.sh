@@ -33,6 +33,23 @@ registry_copy() { # NAME WHAT SKOPEO NEEDS...
   skopeo copy -q --authfile "$D/docker-config/config.json" "${@:2}" > "$D/log/push-$1.log" 2>&1 || { last_lines "push-$1"; fail "the image $1 could not be copied"; }
 }
 
+# on_node NAME: pulls it once, so that pods without a pull secret find it, whichever comes first.
+on_node() {
+  local reference hosts
+  reference=$(image_reference "$1")
+  ctr -a "$D/containerd.sock" -n k8s.io images ls -q | grep -qxF "$reference" && return 0
+  hosts=$(mktemp -d)
+  # With the credentials: an argument would show them.
+  write "$hosts/$REGISTRY/hosts.toml" <<< "server = \"http://$REGISTRY\"
+[host.\"http://$REGISTRY\"]
+  capabilities = [\"pull\", \"resolve\"]
+  [host.\"http://$REGISTRY\".header]
+    authorization = \"Basic $(jq -r --arg registry "$REGISTRY" '.auths[$registry].auth' "$D/docker-config/config.json")\""
+  ctr -a "$D/containerd.sock" -n k8s.io images pull --hosts-dir "$hosts" "$reference" > "$D/log/pull-$1.log" 2>&1 ||
+    { last_lines "pull-$1"; fail "the node could not pull the image $1"; }
+  rm -rf "$hosts"
+}
+
 image_reference() { cut -d' ' -f2 "$D/images/$1.digest"; }
 
 # root_of FOLDER PROGRAM...: the programs with the libraries that they load, and a shell.

@@ -108,8 +108,11 @@ fn said(text: &str) -> Said {
 fn code(lower: &str) -> Option<u16> {
     let (_, behind) = lower.rsplit_once("status")?;
     let behind = behind.split_once(']').map_or(behind, |(_, behind)| behind);
-    let mut numbers = behind.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == 3);
-    numbers.find_map(|digits| digits.parse().ok().filter(|code| (400..600).contains(code)))
+    // An address may hold such a number as its port, and a digest nearly always does.
+    let words = behind.split_whitespace().filter(|word| !word.contains("://"));
+    let mut words =
+        words.flat_map(|word| word.split(|c: char| !c.is_ascii_alphanumeric())).filter(|word| word.len() == 3);
+    words.find_map(|word| word.parse().ok().filter(|code| (400..600).contains(code)))
 }
 
 fn unusable(part: &Part<'_>, reason: &str, text: &str) -> Sign {
@@ -243,6 +246,14 @@ mod tests {
             ("no match for platform in manifest: not found", Said::Missing),
             ("manifest unknown: manifest unknown", Said::Missing),
             ("unexpected status from HEAD request to https://r/v2/a/manifests/1: 404 Not Found", Said::Missing),
+            (
+                "unexpected status from HEAD request to https://r:443/v2/a/manifests/sha256:0a512b7e: 401 Unauthorized",
+                Said::Denied,
+            ),
+            (
+                "unexpected status from HEAD request to https://r/v2/a/manifests/sha256:0b404c7e: 503 Service Unavailable",
+                Said::Other,
+            ),
             ("failed to authorize: failed to fetch oauth token: unexpected status: 401 Unauthorized", Said::Denied),
             (
                 "failed to authorize: failed to fetch oauth token: unexpected status: 500 Internal Server Error",

@@ -12,6 +12,9 @@ use crate::verdict::reports::{about, latest, message, reason};
 const NOTHING_MATCHES: Duration = Duration::from_secs(30);
 const FULL: Duration = Duration::from_mins(1);
 const PATIENCE: Duration = Duration::from_mins(2);
+const TAINTS: &str = "add a toleration, or take the taint from a node: kubectl describe nodes";
+const ROOM: &str = "lower the requests, make room, or let old pods go first (maxUnavailable): kubectl describe nodes";
+const LABELS: &str = "mend nodeSelector or affinity, or label a node: kubectl get nodes --show-labels";
 const SOON: u64 = 5;
 const LATER: u64 = 15;
 
@@ -67,21 +70,30 @@ fn unschedulable(scene: &Scene<'_>, pod: &Pod, spec: &PodSpec, text: &str) -> Si
             ),
         };
     }
+    let has_no_room = has("Insufficient") || has("anti-affinity") || has("free ports") || has("Too many pods");
+    let lacks_labels = has("node affinity/selector") || has("node(s) didn't match Pod's node affinity");
     if has("taint") {
-        let advice = "add a toleration, or take the taint from a node: kubectl describe nodes";
-        return sign(Rule::NotScheduled, "no node takes the pod, because of taints", advice, PATIENCE, LATER);
+        // Some nodes: the scheduler does not say what else the tainted ones lack.
+        let others = [(has_no_room, "no room", ROOM), (lacks_labels, "not the labels that it asks for", LABELS)];
+        let others = others.into_iter().filter(|(applies, ..)| *applies);
+        let (lacking, advice): (Vec<&str>, Vec<&str>) = others.map(|(_, lacking, advice)| (lacking, advice)).unzip();
+        let meaning = match &lacking[..] {
+            [] => "no node takes the pod, because of taints".to_owned(),
+            _ => format!("no node takes the pod: some have taints, the others {}", lacking.join(", or ")),
+        };
+        let mut sign = sign(Rule::NotScheduled, &meaning, TAINTS, PATIENCE, LATER);
+        sign.cause.advice.extend(advice.into_iter().map(str::to_owned));
+        return sign;
     }
-    if has("Insufficient") || has("anti-affinity") || has("free ports") || has("Too many pods") {
+    if has_no_room {
         let after = if scene.standing.needs_room_of_its_own && !ends_something(scene) { FULL } else { PATIENCE };
-        let advice = "lower the requests, make room, or let old pods go first (maxUnavailable): kubectl describe nodes";
-        return sign(Rule::NoRoom, "no node has room for the pod", advice, after, LATER);
+        return sign(Rule::NoRoom, "no node has room for the pod", ROOM, after, LATER);
     }
-    if has("node affinity/selector") || has("node(s) didn't match Pod's node affinity") {
-        let advice = "mend nodeSelector or affinity, or label a node: kubectl get nodes --show-labels";
+    if lacks_labels {
         return sign(
             Rule::NoNodeMatches,
             &format!("no node has the labels that the pod asks for{}", selected(spec)),
-            advice,
+            LABELS,
             NOTHING_MATCHES,
             SOON,
         );

@@ -261,7 +261,7 @@ fn r1_ten_megabytes_of_manifests_are_journalled_in_parts_that_secrets_can_hold()
     });
     let killed = front.run(&mut product.command(&["all", "--tag", "v1"]));
     assert_eq!(killed.code, -1, "{}", killed.text());
-    assert_ne!(live(), before);
+    assert!(live() != before, "nothing was written: {}", killed.text());
 
     let journal = product.json(&["secrets", "-l", "hdeploy.dev/journal"]);
     let content = |part: &Value| STANDARD.decode(part["data"]["content"].as_str().expect("content")).expect("base64");
