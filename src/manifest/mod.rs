@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 pub use draft::{Draft, Skipped, Warning};
+pub use quantity::amount;
 use rendered::JOB_LABEL;
 pub use rendered::Rendered;
 pub use secrets::secrets;

@@ -21,6 +21,25 @@ fn is_written(text: &str) -> bool {
     digits > 0 && number.len() - digits <= 1 && (SUFFIXES.contains(&suffix) || is_exponent(suffix))
 }
 
+/// How many billionths it is that the API server writes as `text`: the same for `1Gi` and `1073741824`. It writes no fractions.
+pub fn amount(text: &str) -> Option<i128> {
+    let end = text.rfind(|c: char| c.is_ascii_digit()).map_or(0, |at| at + 1);
+    let (number, unit) = match text.split_once('e') {
+        Some((number, exponent)) => (number, 10_i128.checked_pow(exponent.parse::<u32>().ok()?.checked_add(9)?)?),
+        None => (&text[..end], unit(&text[end..])?),
+    };
+    number.parse::<i128>().ok()?.checked_mul(unit)
+}
+
+/// In billionths.
+fn unit(suffix: &str) -> Option<i128> {
+    let power =
+        |suffixes: &[&str]| (0_u32..).zip(suffixes).find(|(_, known)| **known == suffix).map(|(power, _)| power);
+    let decimal = power(&["n", "u", "m", "", "k", "M", "G", "T", "P", "E"]).map(|power| 1000_i128.pow(power));
+    let binary = || power(&["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]).map(|power| 1024_i128.pow(power) * 1_000_000_000);
+    decimal.or_else(binary)
+}
+
 fn is_exponent(suffix: &str) -> bool {
     let power = suffix.strip_prefix(['e', 'E']).map(|power| power.strip_prefix(['+', '-']).unwrap_or(power));
     power.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
@@ -30,6 +49,27 @@ fn is_exponent(suffix: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn amounts_are_the_same_in_every_unit() {
+        for (one, other) in [
+            ("1Gi", "1073741824"),
+            ("128Mi", "134217728"),
+            ("1500m", "1500000u"),
+            ("129e6", "129M"),
+            ("2", "2000m"),
+            ("-3k", "-3000"),
+            ("1E", "1000P"),
+            ("7n", "7n"),
+        ] {
+            assert!(amount(one).is_some(), "{one}");
+            assert_eq!(amount(one), amount(other), "{one} {other}");
+        }
+        assert_ne!(amount("1Gi"), amount("1G"));
+        for text in ["", "m", "abc", "1.5", "1_", "1e", "1ei", "99999999999999999999999999999E"] {
+            assert_eq!(amount(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn quantities_are_numbers_with_a_known_suffix() {

@@ -12,10 +12,13 @@ use k8s_openapi::api::core::v1::{
     Event, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, Pod, PodSpec, PodStatus,
     PodTemplateSpec, Volume,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
+
+use crate::manifest::amount;
 
 /// A kind that can be read so.
 pub trait Read: Sized {
@@ -127,7 +130,7 @@ impl Read for ReplicaSet {
 }
 
 /// Tells pod templates apart: but for the label by which the controller of Deployments tells pods apart, for fields that
-/// nobody knows, for the order of keys, and for what is null or missing.
+/// nobody knows, for the order of keys, for what is null or missing, and for the unit of a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -135,9 +138,24 @@ impl Fingerprint {
     /// Of a template.
     pub fn of(mut template: PodTemplateSpec) -> Self {
         template.metadata.get_or_insert_default().labels.get_or_insert_default().remove("pod-template-hash");
+        template.spec.iter_mut().flat_map(quantities).for_each(|quantity| {
+            // Controllers compare amounts.
+            if let Some(amount) = amount(&quantity.0) {
+                quantity.0 = amount.to_string();
+            }
+        });
         let json = serde_json::to_vec(&template).expect("a template is JSON");
         Self(Sha256::digest(json).into())
     }
+}
+
+/// The resources of containers and the sizes of volumes in memory.
+fn quantities(spec: &mut PodSpec) -> impl Iterator<Item = &mut Quantity> {
+    let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
+    let resources = containers.filter_map(|container| container.resources.as_mut());
+    let lists = resources.flat_map(|resources| [&mut resources.limits, &mut resources.requests]).flatten();
+    let volumes = spec.volumes.iter_mut().flatten().filter_map(|volume| volume.empty_dir.as_mut());
+    lists.flat_map(BTreeMap::values_mut).chain(volumes.filter_map(|volume| volume.size_limit.as_mut()))
 }
 
 impl Read for Pod {
@@ -188,6 +206,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn templates_with_the_same_amounts_are_the_same() {
+        let template = |memory: &str, size: &str| {
+            Fingerprint::of(
+                serde_json::from_value(json!({ "spec": {
+                    "containers": [{ "name": "a", "resources": { "limits": { "memory": memory, "cpu": "500m" } } }],
+                    "volumes": [{ "name": "tmp", "emptyDir": { "medium": "Memory", "sizeLimit": size } }],
+                } }))
+                .expect("a template"),
+            )
+        };
+        assert_eq!(template("128Mi", "1Gi"), template("134217728", "1073741824"));
+        assert_ne!(template("128Mi", "1Gi"), template("128M", "1Gi"));
+        assert_ne!(template("128Mi", "1Gi"), template("128Mi", "1G"));
+    }
 
     #[test]
     fn what_rules_look_at_is_read() {
