@@ -30,8 +30,8 @@ pub(super) fn standing<'a>(expectation: &'a Expectation, snapshot: &'a Snapshot)
     // Where a template comes back, its pods have stayed: their number is an earlier one, but their revision is not.
     let revision = pods.iter().find(|pod| has_number(pod)).and_then(|pod| label(&pod.metadata, REVISION));
     let has_revision = |pod: &Pod| revision.is_some() && label(&pod.metadata, REVISION) == revision;
-    let none_was_made = is_everywhere(status) && !pods.iter().any(|pod| has_number(pod));
-    let is_new = |pod: &&Pod| has_number(pod) || has_revision(pod) || none_was_made && is_live(pod);
+    let has_kept_all = status.updated_number_scheduled == Some(desired) && !pods.iter().any(|pod| has_number(pod));
+    let is_new = |pod: &&Pod| has_number(pod) || has_revision(pod) || has_kept_all && is_live(pod);
     let (new_pods, old_pods): (Vec<&Pod>, Vec<&Pod>) = pods.into_iter().partition(is_new);
     let complete = is_everywhere(status) && ready(&new_pods) >= desired;
     let count = |number: Option<i32>| number.unwrap_or(0);

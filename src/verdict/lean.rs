@@ -139,7 +139,7 @@ impl Fingerprint {
     pub fn of(mut template: PodTemplateSpec) -> Self {
         template.metadata.get_or_insert_default().labels.get_or_insert_default().remove("pod-template-hash");
         template.spec.iter_mut().flat_map(quantities).for_each(|quantity| {
-            // Controllers compare amounts.
+            // The API server keeps the unit, but to it and to the controller of Deployments only the amount is a change.
             if let Some(amount) = amount(&quantity.0) {
                 quantity.0 = amount.to_string();
             }
@@ -149,10 +149,10 @@ impl Fingerprint {
     }
 }
 
-/// The resources of containers and the sizes of volumes in memory.
+/// The resources of the pod and its containers, and the sizes of volumes in memory.
 fn quantities(spec: &mut PodSpec) -> impl Iterator<Item = &mut Quantity> {
     let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
-    let resources = containers.filter_map(|container| container.resources.as_mut());
+    let resources = containers.filter_map(|container| container.resources.as_mut()).chain(&mut spec.resources);
     let lists = resources.flat_map(|resources| [&mut resources.limits, &mut resources.requests]).flatten();
     let volumes = spec.volumes.iter_mut().flatten().filter_map(|volume| volume.empty_dir.as_mut());
     lists.flat_map(BTreeMap::values_mut).chain(volumes.filter_map(|volume| volume.size_limit.as_mut()))

@@ -27,17 +27,24 @@ pub(super) fn headlined(headline: String, standing: &Standing<'_>, signs: &[Sign
     }
 }
 
-/// A container that had ended and runs again is not what holds it up.
+/// A container that had ended and is ready again is not what holds it up.
 fn has_passed(sign: &Sign, standing: &Standing<'_>) -> bool {
     let is_about = |part: &Part<'_>| sign.about.0 == uid(part.pod) && sign.about.1 == part.spec.name;
     matches!(sign.cause.rule, Rule::Exits | Rule::CannotStart)
-        && standing.new_pods.iter().copied().flat_map(parts).any(|part| is_about(&part) && part.is_running())
+        && standing
+            .new_pods
+            .iter()
+            .copied()
+            .flat_map(parts)
+            .any(|part| is_about(&part) && part.is_running() && part.status.ready)
 }
 
 /// What a pod that is not ready waits for: an init container before all others.
 fn unready<'a>(standing: &Standing<'a>) -> Option<Part<'a>> {
     let pods = standing.new_pods.iter().copied().filter(|pod| is_live(pod) && !is_ready(pod));
-    pods.flat_map(parts).find(|part| if part.is_step { !part.is_done() } else { !part.status.ready })
+    let has_done_its_job = |part: &Part<'_>| standing.is_job && part.last_end().is_some_and(|(_, code, _)| code == 0);
+    let waits = |part: &Part<'_>| if part.is_step { !part.is_done() } else { !part.status.ready };
+    pods.flat_map(parts).find(|part| waits(part) && !has_done_its_job(part))
 }
 
 fn not_running(headline: &str, standing: &Standing<'_>, part: &Part<'_>) -> Cause {
@@ -45,7 +52,8 @@ fn not_running(headline: &str, standing: &Standing<'_>, part: &Part<'_>) -> Caus
     if let Some((_, code, _)) = part.last_end() {
         let meaning = format!("{headline}; {}", ended(part, part.exits()));
         let cause = Cause::new(Rule::Deadline, format!("exit {code}"), said, meaning);
-        return cause.of_part(part).with_log_of(part).advise_log_of(part);
+        let cause = cause.of_part(part).with_log_of(part);
+        return if standing.is_job { cause } else { cause.advise_log_of(part) };
     }
     let said = if said.is_empty() { &standing.why } else { said };
     let meaning = format!("{headline}; {} has not started", part.known_as());
@@ -60,9 +68,6 @@ fn not_ready(headline: String, standing: &Standing<'_>, part: &Part<'_>, snapsho
     }
     if let Some(target) = &probe {
         meaning = format!("{meaning}; its readiness probe ({target}) fails");
-    }
-    if part.exits() > 0 {
-        meaning = format!("{meaning}; {}", ended(part, part.exits()));
     }
     let said = latest_of(snapshot, part.pod, "Unhealthy").map_or(standing.why.as_str(), message);
     let cause = Cause::new(Rule::Deadline, "not ready", said, meaning).of_part(part).with_log_of(part);

@@ -46,6 +46,14 @@ pub(super) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, &'a st
     Some((found.status.as_str(), found.message.as_deref().unwrap_or_default()))
 }
 
+/// Whether its volumes are there: what failed before says nothing any more. Kubelets since 1.29 have a condition for it.
+pub(super) fn has_mounted(pod: &Pod) -> bool {
+    match condition(pod, "PodReadyToStartContainers") {
+        Some((status, _)) => status == "True",
+        None => parts(pod).any(|part| part.is_running() || part.last_end().is_some()),
+    }
+}
+
 pub(super) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }

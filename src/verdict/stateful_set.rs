@@ -57,7 +57,7 @@ fn held_up(spec: &StatefulSetSpec, standing: &Standing<'_>) -> Option<String> {
     let in_order = spec.pod_management_policy.as_deref() != Some("Parallel");
     let broken = standing.old_pods.iter().find(|pod| in_order && is_live(pod) && !is_ready(pod))?;
     Some(format!(
-        "{} of an earlier release is not ready, and the controller waits for it: delete that pod",
+        "{} of an earlier release is not ready, and the controller waits for it; if it stays so, delete that pod",
         name(broken)
     ))
 }

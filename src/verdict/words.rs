@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 
-use super::pods::{condition, is_live, is_ready, is_terminating, uid};
+use super::pods::{condition, has_mounted, is_live, is_ready, is_terminating, uid};
 use super::reports::{about, latest_of, message, reason};
 use super::snapshot::Snapshot;
 use crate::text::both_ends;
@@ -80,7 +80,7 @@ fn container_state(container: &ContainerStatus, pod: &Pod, snapshot: &Snapshot) 
 
 /// What the kubelet does before a container can start; only events say it.
 fn preparing(pod: &Pod, container: &ContainerStatus, snapshot: &Snapshot) -> Option<String> {
-    if let Some(mount) = latest_of(snapshot, pod, "FailedMount") {
+    if let Some(mount) = latest_of(snapshot, pod, "FailedMount").filter(|_| !has_mounted(pod)) {
         return Some(shortened(message(mount)));
     }
     let place = format!("{{{}}}", container.name);

@@ -46,7 +46,7 @@ on_node() {
   [host.\"http://$REGISTRY\".header]
     authorization = \"Basic $(jq -r --arg registry "$REGISTRY" '.auths[$registry].auth' "$D/docker-config/config.json")\""
   ctr -a "$D/containerd.sock" -n k8s.io images pull --hosts-dir "$hosts" "$reference" > "$D/log/pull-$1.log" 2>&1 ||
-    { last_lines "pull-$1"; fail "the node could not pull the image $1"; }
+    { rm -rf "$hosts"; last_lines "pull-$1"; fail "the node could not pull the image $1"; }
   rm -rf "$hosts"
 }
 

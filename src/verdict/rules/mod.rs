@@ -20,7 +20,7 @@
 //! | [`Rule::NoRoom`] | unschedulable: resources, anti-affinity | after 60 s when no pod has to go first and none is going, else after 120 s |
 //! | [`Rule::NotScheduled`] | unschedulable: taints, unbound claims | after 120 s |
 //! | [`Rule::VolumeMissing`] | `FailedMount` naming what does not exist | after 5 s; after 45 s when it may not be read |
-//! | [`Rule::Disrupted`] | pods evicted or preempted | at the fifth without progress |
+//! | [`Rule::Disrupted`] | pods evicted or preempted | without progress, at the fifth or when twice as many as are wanted were taken |
 //! | [`Rule::Deadline`] | the controller's or our own deadline is over | at once |
 //!
 //! Times count from the moment a sign is first seen and begin anew when it is gone. Only pods of the new template count,

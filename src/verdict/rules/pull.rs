@@ -108,7 +108,7 @@ fn said(text: &str) -> Said {
 fn code(lower: &str) -> Option<u16> {
     let (_, behind) = lower.rsplit_once("status")?;
     let behind = behind.split_once(']').map_or(behind, |(_, behind)| behind);
-    // An address may hold such a number as its port, and a digest nearly always does.
+    // A port may be such a number, and digests often hold one.
     let words = behind.split_whitespace().filter(|word| !word.contains("://"));
     let mut words =
         words.flat_map(|word| word.split(|c: char| !c.is_ascii_alphanumeric())).filter(|word| word.len() == 3);
@@ -254,6 +254,7 @@ mod tests {
                 "unexpected status from HEAD request to https://r/v2/a/manifests/sha256:0b404c7e: 503 Service Unavailable",
                 Said::Other,
             ),
+            ("unexpected status for r/a@sha256:0a512b7e: 401 Unauthorized", Said::Denied),
             ("failed to authorize: failed to fetch oauth token: unexpected status: 401 Unauthorized", Said::Denied),
             (
                 "failed to authorize: failed to fetch oauth token: unexpected status: 500 Internal Server Error",

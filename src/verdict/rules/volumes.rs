@@ -8,7 +8,7 @@ use super::start::Named;
 use super::{Fails, Scene, Sign};
 use crate::verdict::answers::{Answer, Question, lacks};
 use crate::verdict::cause::{Cause, Rule};
-use crate::verdict::pods::{condition, parts};
+use crate::verdict::pods::{has_mounted, parts};
 use crate::verdict::reports::{fresh, latest_of, message};
 
 const MISSING: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ const UNCLEAR: u64 = 15;
 
 pub(super) fn sign(scene: &Scene<'_>, pod: &Pod) -> Option<Sign> {
     let waits = |reasons| parts(pod).any(|part| part.waits_for(reasons).is_some());
-    if !waits(&["ContainerCreating", "PodInitializing"]) || is_mounted(pod) {
+    if !waits(&["ContainerCreating", "PodInitializing"]) || has_mounted(pod) {
         return None;
     }
     let event = latest_of(scene.snapshot, pod, "FailedMount")?;
@@ -47,14 +47,6 @@ pub(super) fn sign(scene: &Scene<'_>, pod: &Pod) -> Option<Sign> {
     .of_pod(pod)
     .advise("create what the message names, or mend the volume in the manifest");
     Some(Sign::of_pod(pod, cause, fails, warns))
-}
-
-/// What failed before says nothing any more. Kubelets since 1.29 have a condition for it.
-fn is_mounted(pod: &Pod) -> bool {
-    match condition(pod, "PodReadyToStartContainers") {
-        Some((status, _)) => status == "True",
-        None => parts(pod).any(|part| part.is_running() || part.last_end().is_some()),
-    }
 }
 
 /// "references non-existent config key: k" names no object: the volume does.

@@ -107,21 +107,19 @@ fn v18_a_mount_that_failed_before_a_container_ran_is_told_no_more() {
         "reason": "FailedMount", "message": "failed to sync configmap cache: timed out waiting for the condition",
         "involvedObject": { "kind": "Pod", "name": "a-h-1", "uid": "a-h-1" } });
     put::<Event>(&mut snapshot, &event, false);
-    let waits = container("a", &json!({ "state": { "waiting": { "reason": "PodInitializing" } } }));
-    let mut warned = |mounted: &str| {
-        let schema = container("schema", &json!({ "state": { "running": {} } }));
+    let waits = container("a", &json!({ "state": { "waiting": { "reason": "ContainerCreating" } } }));
+    let mut told = |mounted: &str| {
         let conditions = json!([{ "type": "PodReadyToStartContainers", "status": mounted }]);
-        let status = json!({ "phase": "Pending", "conditions": conditions,
-            "initContainerStatuses": [schema], "containerStatuses": [waits] });
+        let status = json!({ "phase": "Pending", "conditions": conditions, "containerStatuses": [waits] });
         becomes(&mut snapshot, "a-h-1", &served(), &status);
         let mut judge = Twins::of(judge_of(&expectation, 0));
         judge.look(&snapshot, &Answers::new(), Duration::ZERO);
         match judge.look(&snapshot, &Answers::new(), Duration::from_secs(20)) {
-            Verdict::Progressing(on) => on.warnings.len(),
+            Verdict::Progressing(on) => (on.warnings.len(), on.why.contains("configmap cache")),
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!((warned("False"), warned("True")), (1, 0));
+    assert_eq!((told("False"), told("True")), ((1, true), (0, false)));
 }
 
 #[test]
@@ -141,15 +139,15 @@ fn v19_a_node_that_is_emptied_takes_many_pods_at_once_and_is_no_failure() {
     assert_eq!(failed(evicted(20, 20)).rule, Rule::Disrupted);
 }
 
-/// A DaemonSet of three with the third template, and pods of these numbers and revisions.
-fn daemon_set(pods: [(&str, &str); 3]) -> Verdict {
+/// A DaemonSet of three with the third template, so many of them available, and pods of these numbers and revisions.
+fn daemon_set(pods: [(&str, &str); 3], available: i32) -> Verdict {
     let annotations = json!({ "deprecated.daemonset.template.generation": "3" });
     let set = json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet",
         "metadata": { "name": "a", "uid": "u", "generation": 3, "annotations": annotations },
         "spec": { "selector": {}, "template": { "spec": { "containers": [{ "name": "a" }] } } },
         "status": { "observedGeneration": 3, "desiredNumberScheduled": 3, "currentNumberScheduled": 3,
-            "updatedNumberScheduled": 3, "numberAvailable": 3, "numberReady": 3, "numberMisscheduled": 0 },
+            "updatedNumberScheduled": 3, "numberAvailable": available, "numberReady": 3, "numberMisscheduled": 0 },
     });
     let mut snapshot = Snapshot::default();
     put::<DaemonSet>(&mut snapshot, &set, false);
@@ -157,6 +155,12 @@ fn daemon_set(pods: [(&str, &str); 3]) -> Verdict {
         let mut member = pod(&format!("a-{index}"), "u");
         member["metadata"]["labels"] =
             json!({ "pod-template-generation": number, "controller-revision-hash": revision });
+        if index >= usize::try_from(available).expect("a number") {
+            member["spec"] = json!({ "containers": [{ "name": "a" }] });
+            let ended = json!({ "restartCount": 3, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+                "lastState": { "terminated": { "exitCode": 3 } } });
+            member["status"] = json!({ "phase": "Running", "containerStatuses": [container("a", &ended)] });
+        }
         put::<Pod>(&mut snapshot, &member, false);
     }
     look(&Expectation::of(&set).expect("expectation"), &snapshot)
@@ -165,9 +169,11 @@ fn daemon_set(pods: [(&str, &str); 3]) -> Verdict {
 #[test]
 fn a_daemon_set_whose_earlier_template_comes_back_keeps_its_pods_and_settles() {
     let settled = Verdict::Settled { replicas: 3 };
-    assert_eq!(daemon_set([("1", "h1"), ("1", "h1"), ("3", "h1")]), settled);
-    assert_eq!(daemon_set([("1", "h1"), ("1", "h1"), ("1", "h1")]), settled);
-    assert!(matches!(daemon_set([("2", "h2"), ("3", "h1"), ("3", "h1")]), Verdict::Progressing(_)));
+    assert_eq!(daemon_set([("1", "h1"), ("1", "h1"), ("3", "h1")], 3), settled);
+    let kept = [("1", "h1"), ("1", "h1"), ("1", "h1")];
+    assert_eq!(daemon_set(kept, 3), settled);
+    assert_eq!(failed(daemon_set(kept, 2)).rule, Rule::Exits);
+    assert!(matches!(daemon_set([("2", "h2"), ("3", "h1"), ("3", "h1")], 3), Verdict::Progressing(_)));
 }
 
 #[test]
