@@ -130,7 +130,7 @@ impl Read for ReplicaSet {
 }
 
 /// Tells pod templates apart: but for the label by which the controller of Deployments tells pods apart, for fields that
-/// nobody knows, for the order of keys, for what is null or missing, and for the unit of a quantity.
+/// nobody knows, for the order of keys, for what is null or missing, and for the units of [`quantities`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 

@@ -32,7 +32,7 @@ impl Pulls {
             self.attempts += 1;
         }
         self.in_error = in_error;
-        if !in_error && !in_pause && part.status.state.as_ref().is_some_and(|state| state.running.is_some()) {
+        if !in_error && !in_pause && part.is_running() {
             self.attempts = 0;
         }
     }

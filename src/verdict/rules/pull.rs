@@ -157,9 +157,7 @@ fn missing(scene: &Scene<'_>, part: &Part<'_>, reason: &str, text: &str, attempt
 }
 
 fn runs_elsewhere(scene: &Scene<'_>, part: &Part<'_>) -> bool {
-    let same = |other: &Part<'_>| {
-        other.image() == part.image() && other.status.state.as_ref().is_some_and(|state| state.running.is_some())
-    };
+    let same = |other: &Part<'_>| other.image() == part.image() && other.is_running();
     scene.snapshot.pods.iter().filter(|pod| is_live(pod) && uid(pod) != uid(part.pod)).flat_map(parts).any(|p| same(&p))
 }
 
