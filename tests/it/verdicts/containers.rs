@@ -1,9 +1,9 @@
 //! Containers that do not start, or do not stay.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{SOAK, api, container, deployed, product, reads, running, until_running};
-use crate::support::meanwhile;
+use crate::support::{Outcome, meanwhile};
 
 #[test]
 fn v8_d2_a_program_that_crashes_at_once_fails_with_its_last_words() {
@@ -29,29 +29,44 @@ fn v8_d4_a_program_that_needs_more_memory_than_it_may_have_is_named_with_its_lim
     reads(&outcome, "out-of-memory");
 }
 
-#[test]
-fn v5_a_config_map_that_vanishes_before_the_container_starts_is_named() {
+/// A container whose environment comes `from` what is `taken` away before it starts.
+fn vanishing(name: &str, from: &Value, created: &[&str], taken: &[&str]) -> Outcome {
     let image = crate::support::Sandbox::get().busybox;
-    let project = product(
-        "vanish",
-        &[api(|api| {
-            let from = json!({"configMapKeyRef": {"name": "colours", "key": "front"}});
-            container(api)["env"] = json!([{"name": "COLOUR", "valueFrom": from}]);
-            api["spec"]["template"]["spec"]["initContainers"] = json!([{
-                "name": "wait", "image": image, "command": ["sh", "-c", "until [ -e /go ]; do sleep 0.1; done"],
-            }]);
-        })],
-    );
-    project.kubectl(&["create", "configmap", "colours", "--from-literal", "front=blue"]);
+    let waits = json!([{
+        "name": "wait", "image": image, "command": ["sh", "-c", "until [ -e /go ]; do sleep 0.1; done"],
+    }]);
+    let change = |api: &mut Value| {
+        container(api)["env"] = json!([{"name": "COLOUR", "valueFrom": from}]);
+        api["spec"]["template"]["spec"]["initContainers"] = waits;
+    };
+    let project = product(name, &[api(change)]);
+    project.kubectl(created);
     let outcome = meanwhile(
         || project.deploy_with(&[], &[]),
         || {
             let pod = until_running(&project, "app=api", "initContainerStatuses");
-            project.kubectl(&["delete", "configmap", "colours"]);
+            project.kubectl(taken);
             project.kubectl(&["exec", &pod, "-c", "wait", "--", "touch", "/go"]);
         },
     );
-    reads(&outcome.exits(2), "config-map-vanished");
+    outcome.exits(2)
+}
+
+#[test]
+fn v5_a_config_map_that_vanishes_before_the_container_starts_is_named() {
+    let from = json!({"configMapKeyRef": {"name": "colours", "key": "front"}});
+    let created = ["create", "configmap", "colours", "--from-literal", "front=blue"];
+    let outcome = vanishing("vanish", &from, &created, &["delete", "configmap", "colours"]);
+    reads(&outcome, "config-map-vanished");
+}
+
+#[test]
+fn v5_a_key_of_a_secret_that_vanishes_before_the_container_starts_is_named() {
+    let from = json!({"secretKeyRef": {"name": "colours", "key": "front"}});
+    let created = ["create", "secret", "generic", "colours", "--from-literal", "front=made-up-blue"];
+    let without = r#"--patch=[{"op": "remove", "path": "/data/front"}]"#;
+    let outcome = vanishing("lostkey", &from, &created, &["patch", "secret", "colours", "--type=json", without]);
+    reads(&outcome.never_says("made-up-blue"), "secret-key-vanished");
 }
 
 #[test]
